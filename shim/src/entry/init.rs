@@ -4,7 +4,8 @@
 //! 2. standard error and the options, because all later steps may log;
 //! 3. the rate of the cycle counter;
 //! 4. what can be learned only now: the main thread's resolver settings, and the loader's locks
-//!    while none of them is held;
+//!    while none of them is held; and what the loader knows about libc and malloc, because the child
+//!    of a fork must not ask it;
 //! 5. the fork handler;
 //! 6. the report and the trace at exit, if requested;
 //! 7. the main thread as a fiber, if requested.
@@ -60,6 +61,8 @@ pub fn ensure() {
     signal::register();
     resolver_state::bind();
     loader::bind();
+    hooks::collect_libraries();
+    allocator::find();
     fork::register_handlers();
     if !loaded::is_readable() {
         // Only the loader can look names up. It must not be asked when a thread is attached,
@@ -83,8 +86,8 @@ pub fn ensure() {
 }
 
 /// Prepares for fibers, unless that was done: the functions that hooks need on a fiber, so that no
-/// hook looks one up in the middle of a call, and which malloc the process uses. Whoever attaches
-/// the first thread calls this, while no other thread attaches or forks.
+/// hook looks one up in the middle of a call. Whoever attaches the first thread calls this, while
+/// no other thread attaches or forks.
 pub fn prepare() {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     if PREPARED.swap(true, Ordering::AcqRel) {
@@ -97,7 +100,6 @@ pub fn prepare() {
     hooks::bind();
     locks::bind();
     language::bind();
-    allocator::find();
     fork_reset::mark_memory();
 }
 

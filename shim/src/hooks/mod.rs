@@ -23,6 +23,7 @@ mod routes;
 mod expand;
 
 pub use entries::*;
+pub use next::collect as collect_libraries;
 
 // Names that the rows and their expansion use.
 use crate::calls::directory::{Compare, Filter};

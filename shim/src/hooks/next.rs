@@ -6,7 +6,9 @@
 //! it comes before the shim or behind it. Therefore the shim does not submit the operation of such
 //! a row itself; it calls the next function as a whole.
 //!
-//! The check runs once, after all rows are bound. Each row keeps the result in one byte. If any row
+//! Start-up collects the addresses of libc, because a child of fork must not ask the loader: another
+//! thread of the parent may have been inside it. The check runs once, when all rows are bound. Each
+//! row keeps the result in one byte. If any row
 //! is interposed, all calls on an attached thread take the path of watched calls, so there is no
 //! cost when no such library is loaded.
 
@@ -14,7 +16,6 @@ use crate::state::interposed;
 use calltable::Next;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -75,15 +76,35 @@ const SANITIZERS: [&str; 6] = [
     "libclang_rt.",
 ];
 
+/// The addresses of the shim and of the libraries above: one range for each of them.
+#[derive(Default)]
+struct Ordinary {
+    ranges: [Range<usize>; MOST],
+    count: usize,
+}
+
+/// There is one of each library, and the shim. A further one would count as interposed, which is
+/// slower but right.
+const MOST: usize = LIBC.len() + SANITIZERS.len() + 1;
+
+fn ordinary() -> &'static Ordinary {
+    static ORDINARY: OnceLock<Ordinary> = OnceLock::new();
+    ORDINARY.get_or_init(|| {
+        let mut ordinary = Ordinary::default();
+        // SAFETY: `add_ordinary` expects exactly this value, and runs only during this call.
+        unsafe { libc::dl_iterate_phdr(Some(add_ordinary), (&raw mut ordinary).cast()) };
+        ordinary
+    })
+}
+
+/// Collects the addresses of the libraries. Start-up calls this.
+pub fn collect() {
+    ordinary();
+}
+
 /// Whether the function at `address` belongs to a library that changes the behaviour of libc.
 fn is_interposed(address: usize) -> bool {
-    static ORDINARY: OnceLock<Vec<Range<usize>>> = OnceLock::new();
-    let ordinary = ORDINARY.get_or_init(|| {
-        let mut ranges = Vec::new();
-        // SAFETY: `add_ordinary` expects exactly this vector, and runs only during this call.
-        unsafe { libc::dl_iterate_phdr(Some(add_ordinary), (&raw mut ranges).cast()) };
-        ranges
-    });
+    let ordinary = &ordinary().ranges[..ordinary().count];
     // If libc itself was not found, nothing can be concluded.
     !ordinary.is_empty() && !ordinary.iter().any(|range| range.contains(&address))
 }
@@ -91,19 +112,19 @@ fn is_interposed(address: usize) -> bool {
 /// Adds the addresses of one loaded object if it is the shim or one of the libraries above.
 ///
 /// # Safety
-/// `info` comes from dl_iterate_phdr, and `ranges` is a `Vec<Range<usize>>` with no other user
-/// during the call.
+/// `info` comes from dl_iterate_phdr, and `ordinary` is an `Ordinary` with no other user during the
+/// call.
 unsafe extern "C" fn add_ordinary(
     info: *mut libc::dl_phdr_info,
     _size: usize,
-    ranges: *mut c_void,
+    ordinary: *mut c_void,
 ) -> c_int {
     // SAFETY: the caller guarantees both pointers; the name ends in a NUL, and `dlpi_phnum` counts
     // the headers.
-    let (info, ranges, headers) = unsafe {
+    let (info, ordinary, headers) = unsafe {
         let info = &*info;
         let headers = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
-        (info, &mut *ranges.cast::<Vec<Range<usize>>>(), headers)
+        (info, &mut *ordinary.cast::<Ordinary>(), headers)
     };
     let begin = info.dlpi_addr as usize;
     let segments = headers
@@ -114,9 +135,15 @@ unsafe extern "C" fn add_ordinary(
         at..at + header.p_memsz as usize
     });
     let own = add_ordinary as *const () as usize;
-    let mut segments: Vec<_> = segments.collect();
-    if is_ordinary(info.dlpi_name) || segments.iter().any(|segment| segment.contains(&own)) {
-        ranges.append(&mut segments);
+    // A library occupies the addresses between its segments as well.
+    let all = segments
+        .reduce(|all, segment| all.start.min(segment.start)..all.end.max(segment.end))
+        .unwrap_or_default();
+    if (is_ordinary(info.dlpi_name) || all.contains(&own))
+        && let Some(range) = ordinary.ranges.get_mut(ordinary.count)
+    {
+        *range = all;
+        ordinary.count += 1;
     }
     0
 }
@@ -126,13 +153,15 @@ fn is_ordinary(path: *const c_char) -> bool {
         return false;
     }
     // SAFETY: dl_iterate_phdr's path, which ends in a NUL.
-    let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
-    let name = Path::new(&*path)
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let is =
-        |prefix: &&str| name.starts_with(*prefix) || name.starts_with(&prefix.replace('.', "-"));
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    // libc.so.6 or libc-2.31.so
+    let is = |prefix: &&str| {
+        let rest = name.strip_prefix(prefix.trim_end_matches('.').as_bytes());
+        rest.is_some_and(|rest| {
+            !prefix.ends_with('.') || rest.starts_with(b".") || rest.starts_with(b"-")
+        })
+    };
     LIBC.iter().any(is) || SANITIZERS.iter().any(is)
 }
 

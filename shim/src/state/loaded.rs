@@ -6,15 +6,15 @@
 //! functions here read the symbol tables themselves. They take no lock and allocate nothing, so a
 //! hook can look up libc's function at its first call, also in a signal handler.
 //!
-//! Invariant: only objects that were loaded before `main` are read. The loader never unloads them,
-//! changes their tables or their order. So objects that a program opens later are not found; they
-//! were not when the shim looked all names up before `main`.
+//! Invariant: only the objects that the process was started with are read. The loader never unloads
+//! them, changes their tables or their order. Objects that a program opens later, also by a
+//! constructor before `main`, are not found.
 
 pub use super::symbol_table::Object;
-use super::symbol_table::{Entry, IFUNC, TLS, hash};
+use super::symbol_table::{Entry, IFUNC, TLS, hash, names};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::iter;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// `struct link_map` of <link.h>: one loaded object.
@@ -53,12 +53,83 @@ pub fn remember() {
         return;
     };
     let own = std::ptr::from_ref(own).cast_mut();
-    if let Some(last) = maps(own).last()
-        && maps(own).any(LinkMap::is_libc)
-    {
+    if let Some(last) = last_at_start() {
         LAST.store(std::ptr::from_ref(last).cast_mut(), Relaxed);
-        OWN.store(own, Release);
+        if maps(own).any(LinkMap::is_libc) {
+            OWN.store(own, Release);
+        }
     }
+}
+
+/// The last object that the process was started with. The list begins with the program and the
+/// preloaded libraries. Then come the libraries that they need, among them libc, and those that
+/// these need. What a constructor has opened since comes last, and no object before it needs it.
+/// None if there are too many names.
+fn last_at_start() -> Option<&'static LinkMap> {
+    let mut needed = Hashes::new();
+    let mut last = None;
+    let mut has_libc = false;
+    for map in maps_until(first(), null()) {
+        if has_libc && !map.is_vdso() && !map.names().any(|name| needed.has(name)) {
+            break;
+        }
+        has_libc |= map.is_libc();
+        for (is_needed, name) in names(map.base, map.dynamic) {
+            if is_needed && !needed.add(base_name(name.to_bytes())) {
+                return None;
+            }
+        }
+        last = Some(map);
+    }
+    last
+}
+
+/// The hashes of names, in a table that needs no allocation.
+struct Hashes {
+    table: [u64; Self::SIZE],
+    count: usize,
+}
+
+impl Hashes {
+    const SIZE: usize = 1024;
+
+    fn new() -> Self {
+        Self {
+            table: [0; Self::SIZE],
+            count: 0,
+        }
+    }
+
+    /// The place of a name, and its hash, which is not 0 (FNV-1a).
+    fn place(&self, name: &[u8]) -> (usize, u64) {
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        }) | 1;
+        let mut at = (hash >> 32) as usize % Self::SIZE;
+        while self.table[at] != 0 && self.table[at] != hash {
+            at = (at + 1) % Self::SIZE;
+        }
+        (at, hash)
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.table[self.place(name).0] != 0
+    }
+
+    /// Returns false if the table is full.
+    fn add(&mut self, name: &[u8]) -> bool {
+        let (at, hash) = self.place(name);
+        if self.table[at] == 0 {
+            self.table[at] = hash;
+            self.count += 1;
+        }
+        self.count < Self::SIZE / 4 * 3
+    }
+}
+
+/// The part of a path behind the last slash.
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 fn first() -> *mut LinkMap {
@@ -68,7 +139,14 @@ fn first() -> *mut LinkMap {
 
 /// The entries from `map` to the last one that the process was started with.
 fn maps(map: *mut LinkMap) -> impl Iterator<Item = &'static LinkMap> + Clone {
-    let last = LAST.load(Relaxed);
+    maps_until(map, LAST.load(Relaxed))
+}
+
+/// The entries from `map` to `last`, or all of them.
+fn maps_until(
+    map: *mut LinkMap,
+    last: *const LinkMap,
+) -> impl Iterator<Item = &'static LinkMap> + Clone {
     // SAFETY: null or an entry of the list, which is never freed (the invariant).
     let begin = unsafe { map.as_ref() };
     iter::successors(begin, move |map| {
@@ -125,9 +203,9 @@ pub fn behind() -> impl Iterator<Item = Option<Object>> + Clone {
         .map(LinkMap::object)
 }
 
-/// Whether look-ups in [`behind`] need no help from the loader.
+/// Whether look-ups need no help from the loader.
 pub fn is_readable() -> bool {
-    behind().next().is_some() && behind().all(|object| object.is_some())
+    behind().next().is_some() && all().all(|map| map.object().is_some())
 }
 
 /// Looks up what dlsym(RTLD_NEXT) finds: the default version in the first of the objects that
@@ -170,7 +248,7 @@ pub fn default_anyway(name: &CStr) -> *mut c_void {
 
 /// Looks up a function of libc itself, past every library that interposes it.
 pub fn of_libc(name: &CStr) -> Option<*mut ()> {
-    let libc = all().find(|map| map.is_libc())?;
+    let libc = maps(first()).find(|map| map.is_libc())?;
     match look_up(iter::once(libc.object()), name, None, false) {
         Answer::Found(function) => Some(function),
         _ => None,
@@ -179,12 +257,9 @@ pub fn of_libc(name: &CStr) -> Option<*mut ()> {
 
 /// The address and the size of a variable of the loader.
 pub fn variable_of_loader(name: &CStr) -> Option<(*mut c_void, usize)> {
-    let hash = hash(name);
-    all().find_map(|map| {
-        let object = map.object()?;
-        let symbol = object.find(name, hash, None, false)?;
-        Some(((object.base + symbol.value) as *mut c_void, symbol.size))
-    })
+    let object = maps(first()).find(|map| map.is_loader())?.object()?;
+    let symbol = object.find(name, hash(name), None, false)?;
+    Some((symbol.address(object.base) as *mut c_void, symbol.size))
 }
 
 /// The next function of a name that has no row. It is looked up when it is called first.
@@ -245,7 +320,7 @@ fn look_up(
             return Answer::Unknown;
         };
         if let Some(symbol) = object.find(name, hash, wanted, exactly) {
-            let at = (object.base + symbol.value) as *mut ();
+            let at = symbol.address(object.base) as *mut ();
             return match symbol.kind() {
                 #[cfg(target_arch = "x86_64")]
                 IFUNC => {
@@ -290,6 +365,17 @@ impl LinkMap {
 
     fn is_libc(&self) -> bool {
         self.path().ends_with(b"/libc.so.6")
+    }
+
+    fn is_loader(&self) -> bool {
+        base_name(self.path()).starts_with(b"ld-")
+    }
+
+    /// The names under which other objects may need this one.
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let own = names(self.base, self.dynamic).filter(|(is_needed, _)| !is_needed);
+        let own = own.map(|(_, name)| base_name(name.to_bytes()));
+        iter::once(base_name(self.path())).chain(own)
     }
 }
 
@@ -371,5 +457,24 @@ mod tests {
         assert!(default_anyway(c"no_such_function").is_null());
         let (_, size) = variable_of_loader(c"_rtld_global").expect("a variable of ld.so");
         assert!(size > 1000);
+    }
+
+    #[test]
+    fn objects_that_a_program_opens_do_not_belong_to_its_start() {
+        let before = last_at_start().expect("an object");
+        // SAFETY: a library of libc without constructors of its own.
+        let opened = unsafe { libc::dlopen(c"libanl.so.1".as_ptr(), libc::RTLD_NOW) };
+        assert!(!opened.is_null() && !before.next.is_null());
+        assert!(last_at_start().is_some_and(|last| std::ptr::eq(last, before)));
+    }
+
+    #[test]
+    fn a_table_of_names_fills_up() {
+        let mut names = Hashes::new();
+        assert!(!names.has(b"libc.so.6"));
+        assert!(names.add(b"libc.so.6") && names.add(b"libc.so.6"));
+        assert!(names.has(b"libc.so.6") && !names.has(b"libm.so.6"));
+        let added = (0..2 * Hashes::SIZE).take_while(|n| names.add(n.to_string().as_bytes()));
+        assert_eq!(added.count(), Hashes::SIZE / 4 * 3 - 2);
     }
 }

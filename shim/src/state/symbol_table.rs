@@ -41,7 +41,17 @@ impl Symbol {
     }
 
     fn is_defined(&self) -> bool {
-        self.section != 0 && self.value != 0
+        self.section != 0 && (self.value != 0 || self.kind() == TLS)
+    }
+
+    /// The address of the symbol in the object that was loaded at `base`.
+    pub fn address(&self, base: usize) -> usize {
+        const ABSOLUTE: u16 = 0xfff1;
+        if self.section == ABSOLUTE {
+            self.value
+        } else {
+            base + self.value
+        }
     }
 }
 
@@ -60,6 +70,42 @@ struct Version {
 /// The bit in a symbol's version that marks versions which are not the default, and the other bits.
 const HIDDEN: u16 = 0x8000;
 
+/// The entries of a dynamic section: tags and values.
+pub fn entries(dynamic: *const Entry) -> impl Iterator<Item = (i64, usize)> {
+    let mut entry = dynamic;
+    iter::from_fn(move || {
+        // SAFETY: the section belongs to a loaded object, and ends with an entry of tag 0.
+        let (tag, value) = unsafe { ((*entry).tag, (*entry).value) };
+        // SAFETY: the last entry ends the iteration.
+        entry = unsafe { entry.add(1) };
+        (tag != 0).then_some((tag, value))
+    })
+}
+
+/// The address that an entry holds. The loader relocates it, unless the section is read-only.
+fn address(base: usize, value: usize) -> usize {
+    if value < base { base + value } else { value }
+}
+
+/// The names of the libraries that an object needs (true), and its own name (false), if it has one.
+pub fn names(base: usize, dynamic: *const Entry) -> impl Iterator<Item = (bool, &'static CStr)> {
+    const NEEDED: i64 = 1;
+    const OWN: i64 = 14;
+    let strings = entries(dynamic)
+        .find(|(tag, _)| *tag == STRTAB)
+        .map(|(_, value)| address(base, value) as *const c_char);
+    entries(dynamic).filter_map(move |(tag, offset)| {
+        let is_name = tag == NEEDED || tag == OWN;
+        let strings = strings.filter(|_| is_name)?;
+        // SAFETY: an offset of the object's own section into its strings, which end in a NUL each.
+        Some((tag == NEEDED, unsafe {
+            CStr::from_ptr(strings.add(offset))
+        }))
+    })
+}
+
+const STRTAB: i64 = 5;
+
 /// The tables of one object.
 #[derive(Clone, Copy)]
 pub struct Object {
@@ -76,7 +122,6 @@ pub struct Object {
 impl Object {
     /// The tables of the object. None if they are not in the form that glibc has used since 2006.
     pub fn of(base: usize, dynamic: *const Entry) -> Option<Self> {
-        const STRTAB: i64 = 5;
         const SYMTAB: i64 = 6;
         const GNU_HASH: i64 = 0x6fff_fef5;
         const VERSYM: i64 = 0x6fff_fff0;
@@ -89,14 +134,9 @@ impl Object {
             symbol_versions: std::ptr::null(),
             versions: std::ptr::null(),
         };
-        let mut entry = dynamic;
-        loop {
-            // SAFETY: the section belongs to a loaded object, and ends with an entry of tag 0.
-            let (tag, value) = unsafe { ((*entry).tag, (*entry).value) };
-            // The loader relocates the addresses, unless the section is read-only.
-            let at = if value < base { base + value } else { value };
+        for (tag, value) in entries(dynamic) {
+            let at = address(base, value);
             match tag {
-                0 => break,
                 STRTAB => object.strings = at as *const c_char,
                 SYMTAB => object.symbols = at as *const Symbol,
                 GNU_HASH => object.hashes = at as *const u32,
@@ -104,8 +144,6 @@ impl Object {
                 VERDEF => object.versions = at as *const u8,
                 _ => {}
             }
-            // SAFETY: the last entry ends the loop.
-            entry = unsafe { entry.add(1) };
         }
         let is_complete =
             !object.strings.is_null() && !object.symbols.is_null() && !object.hashes.is_null();
