@@ -43,7 +43,7 @@ static int forget(pTHX_ SV *scalar, MAGIC *magic)
 {
     (void)scalar;
     struct waiter *waiter = (struct waiter *)magic->mg_ptr;
-    if (waiter->parked && !PL_dirty) {
+    if (thread && waiter->parked && !PL_dirty) {
         fprintf(stderr, "aioshim: Coro: a coroutine was destroyed in the middle of a call\n");
         abort();
     }
@@ -185,7 +185,7 @@ static int run_idle(pTHX)
 }
 
 /* run_pump(): the body of the pump. It ends in the child of a fork only. */
-XS(run_pump)
+XS_INTERNAL(run_pump)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);
@@ -217,7 +217,7 @@ static void after_fork_in_child(void)
 }
 
 /* attach(): whether the shim is preloaded. */
-XS(attach)
+XS_INTERNAL(attach)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);
@@ -230,7 +230,7 @@ XS(attach)
 }
 
 /* begin(): called when the program has been compiled. */
-XS(begin)
+XS_INTERNAL(begin)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);
@@ -239,7 +239,7 @@ XS(begin)
 }
 
 /* end(): calls that are made while Perl ends block. */
-XS(end)
+XS_INTERNAL(end)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);

@@ -8,7 +8,7 @@
 
 #include "conformance.h"
 
-XS(begin)
+XS_INTERNAL(begin)
 {
     dXSARGS;
     char *words[8] = { "conformance" };
@@ -18,7 +18,7 @@ XS(begin)
     XSRETURN_IV(count);
 }
 
-XS(body)
+XS_INTERNAL(body)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);
@@ -27,7 +27,7 @@ XS(body)
     XSRETURN_EMPTY;
 }
 
-XS(result)
+XS_INTERNAL(result)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);
@@ -35,7 +35,7 @@ XS(result)
     XSRETURN_EMPTY;
 }
 
-XS(timers)
+XS_INTERNAL(timers)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);
@@ -43,7 +43,7 @@ XS(timers)
     XSRETURN_IV(again);
 }
 
-XS(finish)
+XS_INTERNAL(finish)
 {
     dXSARGS;
     PERL_UNUSED_VAR(items);

@@ -201,7 +201,7 @@ static void run_task(void)
     unsigned parked_before = parked - (unsigned)task->unparked;
     if (task->fiber->context.status == ZEND_FIBER_STATUS_INIT)
         begin_task(task);
-    else
+    else if (task->fiber->context.status != ZEND_FIBER_STATUS_DEAD) /* The program may resume it. */
         call_method(ZEND_STRL("resume"), &task->fiber->std, 0, NULL);
     current = NULL;
     if (task->fiber->context.status == ZEND_FIBER_STATUS_DEAD)
@@ -244,8 +244,15 @@ static void after_fork_in_child(void)
     thread = NULL;
     first = NULL;
     last = &first;
-    ready = parked = 0;
+    ready = 0; /* `parked` stays: run_task compares it with what it was before the fork. */
     living = current != NULL;
+    /* The other fibers are in the middle of calls of the parent, and cannot be unwound here. */
+    for (uint32_t i = 1; i < EG(objects_store).top; i++) {
+        zend_object *object = EG(objects_store).object_buckets[i];
+        if (IS_OBJ_VALID(object) && object->ce == zend_ce_fiber &&
+            !(current && object == &current->fiber->std))
+            GC_ADD_FLAGS(object, IS_OBJ_DESTRUCTOR_CALLED);
+    }
 }
 
 static void attach(void)

@@ -90,7 +90,7 @@ static inline void stack_switch(stack_context *from, stack_context *to)
 /* From the lowest word: the control words of both floating-point units (SSE, x87), r15 to r12, rbx,
  * rbp, and the return address. */
 __asm__(".text\n"
-        ".globl stack_exchange\n"
+        ".weak stack_exchange\n" /* several files of a program may include this */
         ".hidden stack_exchange\n"
         ".type stack_exchange, @function\n"
         "stack_exchange:\n"
@@ -133,7 +133,7 @@ static inline void stack_begin(stack_context *context, void *low, size_t size, v
 /* From the lowest word: x19 to x30, d8 to d15, and the control word of the floating-point unit. x30
  * is the return address. */
 __asm__(".text\n"
-        ".globl stack_exchange\n"
+        ".weak stack_exchange\n" /* several files of a program may include this */
         ".hidden stack_exchange\n"
         ".type stack_exchange, %function\n"
         "stack_exchange:\n"

@@ -21,7 +21,7 @@ const INSTALLED: [&str; 10] = [
 ];
 
 /// The hosts whose adapters are preloaded.
-const HOSTS: [&str; 5] = ["st", "pth", "boost_fiber", "greenlet", "ruby"];
+const HOSTS: [&str; 6] = ["st", "pth", "boost_fiber", "greenlet", "ruby", "php"];
 
 struct Installation {
     prefix: PathBuf,

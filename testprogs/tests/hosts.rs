@@ -271,6 +271,7 @@ static RUBY: Adapter = Adapter::new("ruby")
 static PERL: Adapter = Adapter::new("perl")
     .needs(&[("libcoro-perl", "/usr/share/doc/libcoro-perl")])
     .interpreted("/usr/bin/perl", "conformance.pl")
+    .with_exceptions()
     .also(&["timers"]);
 static PHP: Adapter = Adapter::new("php")
     .needs(&[
@@ -278,7 +279,8 @@ static PHP: Adapter = Adapter::new("php")
         ("php-cli", "/usr/bin/php"),
     ])
     .interpreted("/usr/bin/php", "conformance.php")
-    .preloads("libaioshim_php.so");
+    .preloads("libaioshim_php.so")
+    .with_exceptions();
 
 /// Its timer thread hides deadlocks. A run on the thread pool hangs rarely: see its README.
 static MAY: Adapter = Adapter::new("may")
