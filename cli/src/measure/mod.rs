@@ -27,7 +27,7 @@ pub mod whole_programs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::bench::noise::Noise;
@@ -139,6 +139,10 @@ enum Table {
 /// Measures, prints and writes the tables that were asked for. Exits with failure if a part could
 /// not be measured.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    ensure!(
+        options.case.is_empty() || options.only.contains(&Table::Go),
+        "--case selects cases of --only go"
+    );
     let (dir, out) = options.directories()?;
     let mut wanted = options.only.clone();
     if options.goals {

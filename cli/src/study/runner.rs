@@ -127,6 +127,7 @@ fn measure(
     let start = Instant::now();
     progress.show(&record.title);
     record.notes.clear();
+    record.skipped = None;
     match experiment.prepare(machine, &mut record.notes) {
         Ok(cells) => {
             let groups = groups(cells.iter());

@@ -66,10 +66,6 @@ fn go(command: &mut Command) -> Result<String> {
         .context("go is not on PATH")?;
     let said = String::from_utf8_lossy(&output.stderr);
     let status = output.status;
-    ensure!(
-        status.success(),
-        "the Go program does not build: {}",
-        said.trim()
-    );
+    ensure!(status.success(), "{command:?} failed: {}", said.trim());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

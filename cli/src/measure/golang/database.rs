@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::build::{self, Built};
+use crate::bench::data_file::ensure_space;
 use crate::bench::programs::scrub;
 
 /// Where Debian puts the sources of Go libraries.
@@ -83,6 +84,7 @@ fn one(source: &Source, dir: &Path, entries: u32) -> Result<Database> {
     let entries = entries.to_string();
     let filled = dir.join(format!("{}.{entries}", source.name));
     if !filled.exists() {
+        ensure_space(dir, 1024)?;
         let partly = filled.with_extension("partly");
         let mut fill = Command::new(&built.stock);
         fill.arg("fill").arg(&partly).arg(&entries);

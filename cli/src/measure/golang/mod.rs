@@ -238,6 +238,7 @@ pub fn measure(bench: &Bench, names: &[String]) -> Result<Part> {
     let mut failures = Vec::new();
     let calls = count_calls(&prepared, ms, &mut notes);
     let budget = bench.budget(20, 180);
+    let version = build::version()?;
     let progress = Progress::start("go", budget);
     let done = in_time(bench, budget, || {
         for (case, rounds) in &mut all {
@@ -254,10 +255,7 @@ pub fn measure(bench: &Bench, names: &[String]) -> Result<Part> {
         .collect();
     Ok(Part {
         key: "go",
-        title: format!(
-            "Go: {}, phases of {ms} ms; rounds: {done}",
-            build::version()?
-        ),
+        title: format!("Go: {version}, phases of {ms} ms; rounds: {done}"),
         table: rows(&all),
         goals: goals(&Measured(&all)),
         notes,

@@ -35,7 +35,7 @@ const (
 	statFsync                        // fsyncs for which the P was handed over
 	statOpened                       // opens for which the P was handed over
 	statWarmed                       // reads before a sendfile
-	statPassed                       // transfers of goroutines locked to a thread
+	statPassed                       // transfers that the engine did not accept
 	statFailed                       // operations that failed: the plain call reports the error
 	statCount
 )

@@ -121,8 +121,11 @@ fn by_row(mut answer: Answer, measured: &[(&Field, Direction)]) -> Answer {
     let lone = measured.iter().filter(|(field, _)| field.depth == 1.0);
     let lone = Score::of(lone.map(|(_, side)| *side));
     if lone.all > 0 {
-        text += " A lone reader wins in {lone: wins} of {lone: all} and loses in {lone: loses}, \
-                 because nothing else can run on its thread.";
+        text += " A lone reader wins in {lone: wins} of {lone: all} and loses in {lone: loses}";
+        text += match lone.wins {
+            0 => ", because nothing else can run on its thread.",
+            _ => ".",
+        };
         answer = lone.add_to(answer, "lone");
     }
     match text.is_empty() {
