@@ -3,9 +3,9 @@
 //! 1. which objects the loader has loaded, because that tells where libc's functions are;
 //! 2. standard error and the options, because all later steps may log;
 //! 3. the rate of the cycle counter;
-//! 4. what can be learned only now: the main thread's resolver settings, and the loader's locks
-//!    while none of them is held; and what the loader knows about libc and malloc, because the child
-//!    of a fork must not ask it;
+//! 4. what can be learned only now: the main thread's resolver settings, the loader's locks while
+//!    none of them is held, and where libc and malloc are, because a child of fork must not ask the
+//!    loader;
 //! 5. the fork handler;
 //! 6. the report and the trace at exit, if requested;
 //! 7. the main thread as a fiber, if requested.

@@ -6,7 +6,7 @@
 //! it comes before the shim or behind it. Therefore the shim does not submit the operation of such
 //! a row itself; it calls the next function as a whole.
 //!
-//! Start-up collects the addresses of libc, because a child of fork must not ask the loader: another
+//! Start-up collects the addresses of libc, because a child of fork must not ask the loader: a
 //! thread of the parent may have been inside it. The check runs once, when all rows are bound. Each
 //! row keeps the result in one byte. If any row
 //! is interposed, all calls on an attached thread take the path of watched calls, so there is no
