@@ -6,10 +6,10 @@
 //! short. It never spins for longer than the sleep would cost, and hardly at all if waits are long.
 //!
 //! Invariants: a worker announces its sleep before it checks for work a last time (see the `queue`
-//! crate). A thread that queues an unstarted fiber does so before it looks for sleeping workers.
-//! Therefore neither misses the other. A worker counts as idle only while nothing of its own can
-//! end its sleep. If all workers are idle and no wake-up is on its way, the runtime is in a
-//! deadlock.
+//! crate). A thread that queues an unstarted fiber does so before it looks for sleeping workers, or
+//! for a pause (worker/crowding.rs). Therefore neither misses the other. A worker counts as idle
+//! only while nothing of its own can end its sleep. If all workers are idle and no wake-up is on
+//! its way, the runtime is in a deadlock.
 
 use crate::clock::{self, NEVER};
 use crate::worker::load::SAMPLE_INTERVAL;

@@ -8,9 +8,8 @@
 //!
 //! Start-up collects the addresses of libc, because a child of fork must not ask the loader: a
 //! thread of the parent may have been inside it. The check runs once, when all rows are bound. Each
-//! row keeps the result in one byte. If any row
-//! is interposed, all calls on an attached thread take the path of watched calls, so there is no
-//! cost when no such library is loaded.
+//! row keeps the result in one byte. If any row is interposed, all calls on an attached thread take
+//! the path of watched calls, so there is no cost when no such library is loaded.
 
 use crate::state::interposed;
 use calltable::Next;

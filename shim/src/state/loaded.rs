@@ -147,13 +147,16 @@ fn maps_until(
     map: *mut LinkMap,
     last: *const LinkMap,
 ) -> impl Iterator<Item = &'static LinkMap> + Clone {
-    // SAFETY: null or an entry of the list, which is never freed (the invariant).
+    // SAFETY: null or an entry of an object that the process was started with, which the loader
+    // never frees (the invariant).
     let begin = unsafe { map.as_ref() };
     iter::successors(begin, move |map| {
         if std::ptr::eq(*map, last) {
             return None;
         }
-        // SAFETY: as above, because entries behind the last one are not visited.
+        // SAFETY: as above, because entries behind the last one are not visited. Only start-up
+        // passes no last one, before other code can unload an object. Without a last one, callers
+        // of `maps` stop at libc or the loader, which are never unloaded.
         unsafe { map.next.as_ref() }
     })
 }
