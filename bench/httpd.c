@@ -12,6 +12,10 @@ static const char usage[] = "httpd WORKERS DIR\n"
                             "Prints a line with its port, and one with its cost when standard "
                             "input ends.\n";
 
+/* The head of an answer travels in one segment with a file of at most this many bytes. A larger file
+ * would follow in segments that begin inside a page, which takes up to twice the time. */
+enum { SMALL = 16 << 10 };
+
 static int root;
 
 /* Returns 0, or -1 if the peer is gone. */
@@ -24,12 +28,13 @@ static int answer(int connection, const char *path, int keep_alive)
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode)) {
         if (fd >= 0)
             close(fd);
-        return send_all(connection, missing, sizeof missing - 1);
+        return send_all(connection, missing, sizeof missing - 1, 0);
     }
     int n = snprintf(head, sizeof head,
                      "HTTP/1.1 200 OK\r\nContent-Length: %lld\r\nConnection: %s\r\n\r\n",
                      (long long)st.st_size, keep_alive ? "keep-alive" : "close");
-    int error = send_all(connection, head, (size_t)n);
+    int together = st.st_size > 0 && st.st_size <= SMALL;
+    int error = send_all(connection, head, (size_t)n, together ? MSG_MORE : 0);
     for (off_t at = 0; !error && at < st.st_size;) {
         ssize_t sent = sendfile(connection, fd, &at, (size_t)(st.st_size - at));
         if (sent < 0 && errno == EINTR)

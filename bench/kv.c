@@ -312,7 +312,7 @@ static int send_answers(struct session *s)
 {
     size_t length = s->length;
     s->length = 0;
-    return send_all(s->connection, s->out, length);
+    return send_all(s->connection, s->out, length, 0);
 }
 
 /* Receives more bytes. Returns 0 if the peer is gone, or if the request is too long. */

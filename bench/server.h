@@ -36,10 +36,10 @@ static inline void raise_descriptor_limit(void)
 }
 
 /* Returns 0, or -1 if the peer is gone. */
-static inline int send_all(int connection, const char *bytes, size_t n)
+static inline int send_all(int connection, const char *bytes, size_t n, int flags)
 {
     while (n > 0) {
-        ssize_t sent = send(connection, bytes, n, MSG_NOSIGNAL);
+        ssize_t sent = send(connection, bytes, n, flags | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
