@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The conformance test on GNU Pth. It knows nothing of the shim. */
 #include <pth.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conformance.h"
 
@@ -18,9 +20,29 @@ static void timers(int number)
     } while (conformance_timers(number));
 }
 
+static void *sleep_for_a_minute(void *state)
+{
+    pth_cancel_state((int)(intptr_t)state, NULL);
+    sleep(60);
+    return NULL;
+}
+
+/* A thread is cancelled in the middle of a plain call, in both ways. */
+static void cancel(int number)
+{
+    intptr_t how = number % 2 ? PTH_CANCEL_ASYNCHRONOUS : PTH_CANCEL_DEFERRED;
+    void *state = (void *)(how | PTH_CANCEL_ENABLE), *result = NULL;
+    pth_t sleeper = pth_spawn(PTH_ATTR_DEFAULT, sleep_for_a_minute, state);
+    conformance_wait();
+    if (!sleeper || !pth_cancel(sleeper) || !pth_join(sleeper, &result) || result != PTH_CANCELED)
+        exit(3);
+    conformance_result(number, (uint64_t)number + 1);
+}
+
 static void *body(void *number)
 {
-    (strcmp(check, "timers") == 0 ? timers : conformance_body)((int)(intptr_t)number);
+    int is_timers = strcmp(check, "timers") == 0, is_cancel = strcmp(check, "cancel") == 0;
+    (is_timers ? timers : is_cancel ? cancel : conformance_body)((int)(intptr_t)number);
     return NULL;
 }
 
