@@ -16,14 +16,17 @@ struct task {
     uint32_t count; /* of arguments, until it begins */
     zval *arguments;
     int unparked;
-    struct task *next; /* in the run queue */
+    struct task *next;                           /* in the run queue */
+    struct task *next_parked, **previous_parked; /* in the list of those that are in calls */
 };
 
 static aioshim_functions_t shim;
 static aioshim_thread_t *thread; /* NULL: not attached, or the child of a fork */
 static struct task *first, **last = &first, *current;
 static struct task *resumed; /* by run_task, because it was unparked */
+static struct task *first_parked;
 static unsigned ready, living, parked;
+static uint64_t started, ended; /* tasks */
 static int in_run;
 
 static void push(struct task *task)
@@ -87,12 +90,30 @@ static void wait_in_place(struct task *task)
         shim.poll(thread, -1);
 }
 
+static void note_parked(struct task *task)
+{
+    parked++;
+    task->next_parked = first_parked;
+    task->previous_parked = &first_parked;
+    if (first_parked)
+        first_parked->previous_parked = &task->next_parked;
+    first_parked = task;
+}
+
+static void note_resumed(struct task *task)
+{
+    parked--;
+    *task->previous_parked = task->next_parked;
+    if (task->next_parked)
+        task->next_parked->previous_parked = task->previous_parked;
+}
+
 static void park(void *data)
 {
     (void)data;
     struct task *self = current;
     zend_object *thrown = NULL;
-    parked++;
+    note_parked(self);
     resumed = NULL;
     while (resumed != self) { /* The program may have called Fiber::resume. */
         call_method(ZEND_STRL("suspend"), NULL, 0, NULL);
@@ -114,7 +135,7 @@ static void park(void *data)
     }
     self->unparked = 0;
     current = self;
-    parked--;
+    note_resumed(self);
     if (thrown)
         zend_throw_exception_internal(thrown);
 }
@@ -123,6 +144,13 @@ static void wake(void *data)
 {
     (void)data;
     shim.wake(thread);
+}
+
+static void counts(void *data, aioshim_counts_t *out)
+{
+    (void)data;
+    out->started = &started;
+    out->ended = &ended;
 }
 
 static const aioshim_host_t table = {
@@ -134,6 +162,7 @@ static const aioshim_host_t table = {
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS,
     .library = "PHP " PHP_VERSION,
+    .counts = counts,
 };
 
 /* ---- The functions of the extension --------------------------------------------------------- */
@@ -175,6 +204,7 @@ PHP_FUNCTION(spawn)
 
 static void begin_task(struct task *task)
 {
+    started++;
     call_method(ZEND_STRL("start"), &task->fiber->std, task->count, task->arguments);
     for (uint32_t i = 0; i < task->count; i++)
         zval_ptr_dtor(&task->arguments[i]);
@@ -191,6 +221,7 @@ static void end_task(struct task *task)
     OBJ_RELEASE(&task->fiber->std);
     efree(task);
     living--;
+    ended++;
 }
 
 /* Runs the next task in the queue until it waits, suspends itself or ends. */
@@ -244,6 +275,7 @@ static void after_fork_in_child(void)
     thread = NULL;
     first = NULL;
     last = &first;
+    first_parked = NULL;
     ready = 0; /* `parked` stays: run_task compares it with what it was before the fork. */
     living = current != NULL;
     /* The other fibers are in the middle of calls of the parent, and cannot be unwound here. */
@@ -258,7 +290,7 @@ static void after_fork_in_child(void)
 static void attach(void)
 {
     static int handles_forks;
-    if (thread || !aioshim_find(&shim) || !shim.ended)
+    if (thread || !aioshim_find(&shim) || !shim.ended || !shim.blocked)
         return;
     if (shim.attach(&table, NULL, &thread) != 0) {
         thread = NULL;
@@ -299,10 +331,25 @@ PHP_FUNCTION(run)
 static const zend_function_entry functions[] = { ZEND_NS_FE(
     "AIOShim", spawn, spawn_arguments) ZEND_NS_FE("AIOShim", run, no_arguments) PHP_FE_END };
 
+/* After a fatal error, fibers are left in the middle of calls and never run again. The kernel or a
+ * pool thread may still write to memory that PHP is about to free, so the calls end first. A wait
+ * for a lock writes nothing. */
+static void end_calls(void)
+{
+    for (struct task *task = first_parked; task; task = task->next_parked)
+        if (!task->unparked)
+            shim.cancel(thread, task);
+    while (shim.in_flight(thread) > shim.blocked(thread))
+        shim.poll(thread, -1);
+}
+
 /* The end of a request frees the tasks that are left. */
 PHP_RSHUTDOWN_FUNCTION(aioshim)
 {
-    first = current = NULL;
+    current = NULL;
+    if (thread && first_parked)
+        end_calls();
+    first = first_parked = NULL;
     last = &first;
     ready = living = parked = 0;
     in_run = 0;
