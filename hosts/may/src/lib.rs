@@ -3,13 +3,17 @@
 //! [`start`] is the first line of `main`. From then on, a plain blocking call of a coroutine, such
 //! as `std::fs::read`, parks the coroutine instead of the worker.
 //!
-//! There is one worker, because `may` moves coroutines between workers. The worker waits in
-//! epoll_wait. During that time it is a fiber as well, which parks without switching: it polls the
-//! shim, whose wait includes the worker's.
+//! There is one worker, because `may` moves coroutines between workers. It sleeps in the event loop
+//! of `may`, whose epoll instance holds the descriptor of the shim as well ([`event_loop`]). The
+//! calls that the worker itself makes are not converted.
+
+mod event_loop;
 
 use std::cell::{Cell, OnceCell};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aioshim_host::{Attachment, Error, FiberId, Flags, Host, Limit};
@@ -26,6 +30,21 @@ struct Parked {
     unparked: Cell<bool>,
 }
 
+/// How many coroutines that had a [`Parked`] have ended.
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        ENDED.fetch_add(1, Ordering::Relaxed);
+        // It ends on the worker or on the timer thread, which is not attached.
+        let _ = ATTACHED.try_with(|attached| {
+            if let Some(attached) = attached.get() {
+                attached.ended(FiberId::of(self));
+            }
+        });
+    }
+}
+
 coroutine_local!(static OWN: OnceCell<Box<Parked>> = OnceCell::new());
 
 thread_local! {
@@ -33,23 +52,29 @@ thread_local! {
     static ATTACHED: OnceCell<Attachment<Worker>> = const { OnceCell::new() };
 }
 
+/// The running coroutine, as it was last looked up.
+#[derive(Clone, Copy)]
+struct LookedUp {
+    /// The address of what `may` stores for the coroutine.
+    local: NonNull<u8>,
+    /// `local` is still its own while this is the value of [`ENDED`].
+    ended: usize,
+    name: FiberId,
+}
+
 /// The one worker of `may`.
 #[derive(Default)]
 struct Worker {
     /// Coroutines that the shim has unparked and that have not run since.
     ready: Cell<usize>,
-    /// The wait of the worker itself is over.
-    worker_unparked: Cell<bool>,
-    /// `may` is switching or queueing coroutines: its own calls are not converted.
+    /// `may` is queueing a coroutine: its own calls are not converted.
     in_may: Cell<bool>,
+    last: Cell<Option<LookedUp>>,
+    /// The epoll instance of `may`, once it holds the descriptor of the shim.
+    epoll: Cell<Option<i32>>,
 }
 
 impl Worker {
-    /// The name of the worker itself.
-    fn id(&self) -> FiberId {
-        FiberId::of(&self.worker_unparked)
-    }
-
     /// Runs `f`, whose calls are those of the scheduler.
     fn inside_may<T>(&self, f: impl FnOnce() -> T) -> T {
         self.in_may.set(true);
@@ -58,50 +83,9 @@ impl Worker {
         result
     }
 
-    /// Waits on the worker's stack until its own wait is over. Coroutines that can run before that
-    /// end it.
-    fn park_worker(&self, attached: &Attachment<Worker>) {
-        while !self.worker_unparked.take() {
-            if self.ready.get() == 0 {
-                attached.poll_until(Limit::Never);
-            } else if attached.expire(self.id()).is_err() || !self.worker_unparked.get() {
-                // The wait may end in this call only.
-                attached.poll();
-            }
-        }
-    }
-
-    fn park_coroutine(&self, attached: &Attachment<Worker>) {
-        OWN.with(|own| {
-            let own = own.get().expect("`running` has made it");
-            while !own.unparked.get() {
-                let result = own.blocker.park(None);
-                // Cancelled: the call ends first, and `may` would resume the coroutine at once.
-                if result.is_err() && !own.unparked.get() && self.ready.get() == 0 {
-                    self.inside_may(|| attached.poll_until(Limit::After(PAUSE)));
-                }
-            }
-            own.unparked.set(false);
-        });
-        self.ready.set(self.ready.get() - 1);
-    }
-}
-
-// SAFETY: a coroutine has a stack of its own and stays on the one worker. Its Parked is unparked
-// only by `unpark`, and `park_coroutine` returns only then. Off a coroutine the worker's stack is
-// used by nothing else while `park_worker` runs.
-unsafe impl Host for Worker {
-    const LIBRARY: Option<&'static std::ffi::CStr> = Some(c"may");
-    const FLAGS: Flags = Flags::NO_YIELDS;
-
-    fn running(&self) -> Option<FiberId> {
-        if self.in_may.get() {
-            return None;
-        }
-        if !coroutine::is_coroutine() {
-            return Some(self.id());
-        }
-        Some(OWN.with(|own| {
+    #[cold]
+    fn look_up(&self, local: NonNull<u8>) -> FiberId {
+        let name = OWN.with(|own| {
             let own = own.get_or_init(|| {
                 Box::new(Parked {
                     blocker: Blocker::new(true),
@@ -109,24 +93,56 @@ unsafe impl Host for Worker {
                 })
             });
             FiberId::of(&**own)
-        }))
+        });
+        self.last.set(Some(LookedUp {
+            local,
+            ended: ENDED.load(Ordering::Relaxed),
+            name,
+        }));
+        name
+    }
+}
+
+// SAFETY: a coroutine has a stack of its own and stays on the one worker. Its Parked is unparked
+// only by `unpark`, and `park` returns only then.
+unsafe impl Host for Worker {
+    const LIBRARY: Option<&'static std::ffi::CStr> = Some(c"may");
+    const FLAGS: Flags = Flags::NO_YIELDS;
+    const YIELDS: bool = true;
+
+    #[inline]
+    fn running(&self) -> Option<FiberId> {
+        let local = NonNull::new(generator::get_local_data())?;
+        if self.in_may.get() {
+            return None;
+        }
+        match self.last.get() {
+            Some(last) if last.local == local && last.ended == ENDED.load(Ordering::Relaxed) => {
+                Some(last.name)
+            }
+            _ => Some(self.look_up(local)),
+        }
     }
 
     fn park(&self) {
-        ATTACHED.with(|attached| {
-            let attached = attached.get().expect("the worker is attached");
-            match coroutine::is_coroutine() {
-                true => self.park_coroutine(attached),
-                false => self.park_worker(attached),
+        OWN.with(|own| {
+            let own = own.get().expect("`running` has made it");
+            while !own.unparked.get() {
+                let result = own.blocker.park(None);
+                // Cancelled: the call ends first, and `may` would resume the coroutine at once.
+                if result.is_err() && !own.unparked.get() && self.ready.get() == 0 {
+                    ATTACHED.with(|attached| {
+                        let attached = attached.get().expect("the worker is attached");
+                        self.inside_may(|| attached.poll_until(Limit::After(PAUSE)));
+                    });
+                }
             }
+            own.unparked.set(false);
         });
+        self.ready.set(self.ready.get() - 1);
     }
 
     fn unpark(&self, fiber: FiberId) {
-        if fiber == self.id() {
-            self.worker_unparked.set(true);
-            return;
-        }
         // SAFETY: `running` made the name of a Parked, which lives as long as its coroutine, and a
         // parked coroutine lives.
         let parked: &Parked = unsafe { fiber.0.cast().as_ref() };
@@ -135,6 +151,11 @@ unsafe impl Host for Worker {
         self.inside_may(|| parked.blocker.unpark());
     }
 
+    fn yield_now(&self) {
+        coroutine::yield_now();
+    }
+
+    #[inline]
     fn runnable(&self) -> usize {
         self.ready.get()
     }
@@ -149,16 +170,23 @@ pub fn start() -> Result<(), Error> {
     ONE_WORKER.call_once(|| {
         may::config().set_workers(1);
     });
+    if aioshim_host::version().is_none() {
+        return Err(Error::Absent);
+    }
     // SAFETY: the coroutine uses thread-local storage only between two switches.
-    let attaching = unsafe {
-        coroutine::spawn(|| {
-            let attached = aioshim_host::attach(Rc::<Worker>::default())?;
-            ATTACHED.with(|place| {
-                // Attached already: the shim has refused the second attachment.
-                let _ = place.set(attached);
-            });
-            Ok(())
-        })
-    };
+    let attaching = unsafe { coroutine::spawn(attach_worker) };
     attaching.join().unwrap_or(Err(Error::Absent))
+}
+
+/// Attaches the worker, on which this coroutine runs.
+fn attach_worker() -> Result<(), Error> {
+    let attached = aioshim_host::attach(Rc::<Worker>::default())?;
+    if attached.fd().is_none() {
+        return Err(Error::Other(libc::EMFILE));
+    }
+    ATTACHED.with(|place| {
+        // Attached already: the shim has refused the second attachment.
+        let _ = place.set(attached);
+    });
+    Ok(())
 }
