@@ -8,9 +8,14 @@
 #ifndef AIOSHIM_ROUND_ROBIN_HPP
 #define AIOSHIM_ROUND_ROBIN_HPP
 
+#ifndef AIOSHIM_USE_VERSION
+#define AIOSHIM_USE_VERSION 2 // of the table in aioshim.h
+#endif
+
 #include <algorithm>
 #include <boost/fiber/all.hpp>
 #include <boost/fiber/scheduler.hpp>
+#include <boost/version.hpp>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -74,6 +79,9 @@ class aioshim_fiber_thread
             host.runnable = runnable;
             host.wake = wake;
             host.flags = AIOSHIM_HOST_SLEEPS_IN_POLL;
+#if AIOSHIM_USE_VERSION >= 2 // The program may have chosen version 1 before.
+            host.library = "Boost.Fiber " BOOST_LIB_VERSION;
+#endif
             return host;
         }();
         return &made;

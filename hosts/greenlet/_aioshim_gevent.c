@@ -41,10 +41,12 @@ static unsigned long hub_ident;  /* the thread that attached */
 static PyObject *hub, *keep_alive;
 static int interrupt_signal;
 
-static __thread struct coroutine *current; /* NULL on the C stack */
+/* NULL on the C stack. The model saves a function call at every converted call. */
+static __thread struct coroutine *current __attribute__((tls_model("initial-exec")));
 static struct coroutine *free_coroutines;
 static struct coroutine *first, **last = &first; /* unparked, in order */
 static unsigned ready, parked_count;
+static uint64_t started, ended; /* greenlets */
 static unsigned turn; /* how many of the ready ones may still run before the loop goes on */
 static int hub_waits, hub_unparked, in_adapter, loop_is_alive;
 static char hub_fiber;
@@ -90,6 +92,7 @@ static PyObject *serve(PyObject *function, PyObject *args, PyObject *kwargs)
     c->args = args;
     c->kwargs = kwargs;
     c->ended = c->unparked = c->holds = 0;
+    started++;
     /* The attribute `run` would keep the greenlet alive. */
     if (PyObject_DelAttrString(c->greenlet, "run") != 0)
         PyErr_Clear();
@@ -101,6 +104,7 @@ static PyObject *serve(PyObject *function, PyObject *args, PyObject *kwargs)
             break;
         c->result = c->call(c->call_self, c->call_args, c->call_kwargs);
     }
+    ended++;
     PyObject *result = c->result;
     Py_CLEAR(c->greenlet);
     Py_CLEAR(c->thrown_type);
@@ -404,6 +408,13 @@ static void wake(void *data)
     shim.wake(thread);
 }
 
+static void counts(void *data, aioshim_counts_t *out)
+{
+    (void)data;
+    out->started = &started;
+    out->ended = &ended;
+}
+
 static aioshim_host_t table = {
     .size = sizeof table,
     .running = running,
@@ -413,6 +424,7 @@ static aioshim_host_t table = {
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS,
     .library = "gevent",
+    .counts = counts,
 };
 
 /* ---- The module ----------------------------------------------------------------------------- */

@@ -28,13 +28,14 @@ struct waiter {
 static aioshim_functions_t shim;
 static aioshim_thread_t *thread; /* NULL: not attached, or the child of a fork */
 static SV *pump, *pump_reference;
-static SV *first_idle;     /* Coro's own idle handler, which reports a deadlock */
-static int pump_sleeps;    /* until a coroutine parks */
-static yy_parser *parser;  /* that of the program, once it runs */
-static unsigned parked;    /* coroutines in the shim */
-static unsigned unparked;  /* those of them that have not run since */
-static int in_adapter;     /* calls of Perl's own functions, such as malloc, stay with libc */
-static struct waiter *own; /* of the coroutine that ran last */
+static SV *first_idle;          /* Coro's own idle handler, which reports a deadlock */
+static int pump_sleeps;         /* until a coroutine parks */
+static yy_parser *parser;       /* that of the program, once it runs */
+static unsigned parked;         /* coroutines in the shim */
+static unsigned unparked;       /* those of them that have not run since */
+static int in_adapter;          /* calls of Perl's own functions, such as malloc, stay with libc */
+static struct waiter *own;      /* of the coroutine that ran last */
+static uint64_t started, ended; /* coroutines that have made calls */
 
 /* ---- The coroutines ------------------------------------------------------------------------- */
 
@@ -55,15 +56,14 @@ static int forget(pTHX_ SV *scalar, MAGIC *magic)
     SvRV_set(waiter->reference, NULL);
     SvREFCNT_dec(waiter->reference);
     Safefree(waiter);
+    ended++;
     return 0;
 }
 
 static const MGVTBL lifetime = { .svt_free = forget };
 
-static struct waiter *waiter_of(pTHX_ SV *coroutine)
+static struct waiter *find_waiter(pTHX_ SV *coroutine)
 {
-    if (own && own->coroutine == coroutine)
-        return own;
     in_adapter = 1;
     SV *scalar = *hv_fetchs((HV *)coroutine, "_aioshim", 1);
     MAGIC *magic = NULL;
@@ -73,11 +73,18 @@ static struct waiter *waiter_of(pTHX_ SV *coroutine)
         struct waiter *made;
         Newxz(made, 1, struct waiter);
         made->coroutine = coroutine;
+        started++;
         made->reference = newRV_noinc(coroutine);
         magic = sv_magicext(scalar, NULL, PERL_MAGIC_ext, &lifetime, (char *)made, 0);
     }
     in_adapter = 0;
     return own = (struct waiter *)magic->mg_ptr;
+}
+
+/* Called at every converted call. */
+static inline struct waiter *waiter_of(pTHX_ SV *coroutine)
+{
+    return own && own->coroutine == coroutine ? own : find_waiter(aTHX_ coroutine);
 }
 
 /* ---- The callbacks -------------------------------------------------------------------------- */
@@ -146,6 +153,13 @@ static void wake(void *data)
     shim.wake(thread);
 }
 
+static void counts(void *data, aioshim_counts_t *out)
+{
+    (void)data;
+    out->started = &started;
+    out->ended = &ended;
+}
+
 static const aioshim_host_t table = {
     .size = sizeof table,
     .running = running,
@@ -156,6 +170,7 @@ static const aioshim_host_t table = {
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS,
     .yield = yield,
     .library = "Coro",
+    .counts = counts,
 };
 
 /* ---- The module ----------------------------------------------------------------------------- */

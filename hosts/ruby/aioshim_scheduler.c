@@ -34,6 +34,7 @@ static VALUE pending;            /* fiber => the exception to raise in it */
 static VALUE interrupting;       /* the module that marks these exceptions */
 static VALUE resumed;            /* the fiber that the loop resumes because it was unparked */
 static int in_adapter;
+static uint64_t started, ended;  /* tasks */
 static unsigned blocked_forever; /* fibers in `block` without a time limit */
 
 /* ---- The run queue: a ring of fibers -------------------------------------------------------- */
@@ -190,6 +191,13 @@ static void wake(void *data)
     shim.wake(thread);
 }
 
+static void counts(void *data, aioshim_counts_t *out)
+{
+    (void)data;
+    out->started = &started;
+    out->ended = &ended;
+}
+
 static aioshim_host_t table = {
     .size = sizeof table,
     .running = running,
@@ -199,6 +207,7 @@ static aioshim_host_t table = {
     .wake = wake,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL | AIOSHIM_HOST_NO_YIELDS,
     .library = "Ruby fibers",
+    .counts = counts,
 };
 
 /* ---- block and unblock: what Mutex, Queue, ConditionVariable and Thread#join call ------------ */
@@ -387,6 +396,7 @@ static VALUE begin_task(VALUE self, VALUE fiber)
 {
     (void)self;
     rb_hash_aset(tasks, fiber, Qtrue);
+    started++;
     VALUE here = rb_fiber_current();
     if (here != root)
         push(here);
@@ -402,6 +412,7 @@ static VALUE end_task(VALUE self)
     rb_hash_delete(tasks, here);
     rb_hash_delete(early, here);
     rb_hash_delete(pending, here);
+    ended++;
     return self;
 }
 

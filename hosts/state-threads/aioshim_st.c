@@ -23,6 +23,7 @@ static st_thread_t idle;
 static int in_st_init, idle_ended, key;
 static int idle_sleeps; /* in the shim, as a scheduler */
 static unsigned ready, parked;
+static uint64_t started, ended; /* threads that have made calls */
 
 /* What a thread parks on. It is found through the thread's key, which only the thread itself can
  * read, so its address identifies the thread. */
@@ -41,6 +42,7 @@ static void forget(void *waiter)
 {
     st_cond_destroy(((struct waiter *)waiter)->cond);
     free(waiter);
+    ended++;
 }
 
 static struct waiter *own_waiter(void)
@@ -51,6 +53,7 @@ static struct waiter *own_waiter(void)
     own = calloc(1, sizeof *own);
     if (!own || !(own->cond = st_cond_new()) || st_thread_setspecific(key, own) != 0)
         out_of_memory();
+    started++;
     return own;
 }
 
@@ -136,6 +139,13 @@ static void wake(void *data)
     shim.wake(thread);
 }
 
+static void counts(void *data, aioshim_counts_t *out)
+{
+    (void)data;
+    out->started = &started;
+    out->ended = &ended;
+}
+
 static const aioshim_host_t table = {
     .size = sizeof table,
     .running = running,
@@ -146,6 +156,7 @@ static const aioshim_host_t table = {
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL,
     .yield = yield,
     .library = "State Threads",
+    .counts = counts,
 };
 
 /* ---- The functions that stand in front of others -------------------------------------------- */

@@ -13,6 +13,11 @@
 
 enum { STACK = 256 * 1024 };
 
+/* What the statistics of the shim call this scheduler. */
+#ifndef LIBRARY
+#define LIBRARY "template 1"
+#endif
+
 struct coroutine {
     stack_context context; /* while it does not run */
     struct coroutine *next_runnable;
@@ -29,6 +34,7 @@ static _Thread_local struct scheduler {
     struct coroutine *first, *last; /* runnable */
     unsigned runnable;
     struct coroutine *all;
+    uint64_t started, ended;
     aioshim_thread_t *thread; /* NULL: not attached */
 } scheduler;
 
@@ -76,6 +82,7 @@ int coroutine_spawn(void (*body)(void *), void *arg)
     c->next = s->all;
     c->previous = &s->all;
     s->all = c;
+    s->started++;
     make_runnable(s, c);
     return 0;
 }
@@ -96,6 +103,7 @@ static void end(struct coroutine *c)
         c->next->previous = c->previous;
     stack_unmap(c->stack, STACK);
     free(c);
+    scheduler.ended++;
 }
 
 /* Runs the coroutines that are runnable now. */
@@ -132,6 +140,12 @@ static int alone(void *data)
     return s->all && !s->all->next ? 2 : 0;
 }
 
+static void counts(void *data, aioshim_counts_t *out)
+{
+    out->started = &((struct scheduler *)data)->started;
+    out->ended = &((struct scheduler *)data)->ended;
+}
+
 static const aioshim_host_t table = {
     .size = sizeof table,
     .running = running,
@@ -141,7 +155,8 @@ static const aioshim_host_t table = {
     .wake = wake,
     .alone = alone,
     .flags = AIOSHIM_HOST_SLEEPS_IN_POLL,
-    .library = "template 1",
+    .library = LIBRARY,
+    .counts = counts,
 };
 
 /* Nothing is runnable: sleeps until something is. */

@@ -27,6 +27,8 @@ const READS: usize = COROUTINES * 100;
 /// One folder of `hosts/`.
 struct Adapter {
     folder: &'static str,
+    /// How the statistics name the library.
+    library: &'static str,
     /// The Debian packages that it needs, with a file of each.
     packages: &'static [(&'static str, &'static str)],
     /// It is a crate outside of the workspace, whose dependencies must have been downloaded.
@@ -44,17 +46,16 @@ struct Adapter {
     has_exceptions: bool,
     /// Checks of functions that not every scheduler has.
     also: &'static [&'static str],
-    /// Whether it is tested on the thread pool as well.
-    on_threads: bool,
     /// The message of a deadlock, and whether the process aborts then.
     deadlock: (&'static str, bool),
     built: OnceLock<Option<PathBuf>>,
 }
 
 impl Adapter {
-    const fn new(folder: &'static str) -> Self {
+    const fn new(folder: &'static str, library: &'static str) -> Self {
         Self {
             folder,
+            library,
             packages: &[],
             is_crate: false,
             preload: None,
@@ -64,7 +65,6 @@ impl Adapter {
             make: &[],
             has_exceptions: false,
             also: &[],
-            on_threads: true,
             deadlock: (": deadlock: ", true),
             built: OnceLock::new(),
         }
@@ -109,30 +109,6 @@ impl Adapter {
     const fn also(mut self, checks: &'static [&'static str]) -> Self {
         self.also = checks;
         self
-    }
-
-    const fn not_on_threads(mut self) -> Self {
-        self.on_threads = false;
-        self
-    }
-
-    /// The engines that it is tested on.
-    fn engines(&self) -> &'static [&'static str] {
-        if self.on_threads {
-            &ENGINES
-        } else {
-            &ENGINES[..2]
-        }
-    }
-
-    /// What the kernel refuses while it is tested: io_uring; io_uring and Linux AIO.
-    fn refusals(&self) -> &'static [Refusal] {
-        const REFUSALS: [Refusal; 2] = [Refusal::ALL[0], Refusal::ALL[9]];
-        if self.on_threads {
-            &REFUSALS
-        } else {
-            &REFUSALS[..1]
-        }
     }
 
     const fn raises_at_a_deadlock(mut self, message: &'static str) -> Self {
@@ -220,32 +196,33 @@ impl Adapter {
     }
 }
 
-static TEMPLATE: Adapter = Adapter::new("template");
+static TEMPLATE: Adapter = Adapter::new("template", "template");
 /// Its switch on processors for which `stacks.h` has no other.
-static TEMPLATE_UCONTEXT: Adapter = Adapter::new("template").of_the_build(&TEMPLATE, "ucontext");
-static LUA: Adapter = Adapter::new("lua")
+static TEMPLATE_UCONTEXT: Adapter =
+    Adapter::new("template", "template").of_the_build(&TEMPLATE, "ucontext");
+static LUA: Adapter = Adapter::new("lua", "Lua")
     .needs(&[("liblua5.4-dev", "/usr/include/lua5.4/lua.h")])
     .interpreted("lua5.4", "conformance.lua")
     .with_exceptions();
-static STATE_THREADS: Adapter = Adapter::new("state-threads")
+static STATE_THREADS: Adapter = Adapter::new("state-threads", "State Threads")
     .needs(&[("libst-dev", "/usr/include/st.h")])
     .preloads("libaioshim_st.so")
     .also(&["timers"]);
-static PTH: Adapter = Adapter::new("pth")
+static PTH: Adapter = Adapter::new("pth", "GNU Pth")
     .needs(&[("libpth-dev", "/usr/include/pth.h")])
     .preloads("libaioshim_pth.so")
-    .also(&["timers"]);
-static BOOST_FIBER: Adapter = Adapter::new("boost-fiber")
+    .also(&["timers", "cancel"]);
+static BOOST_FIBER: Adapter = Adapter::new("boost-fiber", "Boost.Fiber")
     .needs(&[("libboost-fiber-dev", "/usr/include/boost/fiber/all.hpp")])
     .with_exceptions()
     .also(&["timers"]);
 /// The same test without the header.
-static BOOST_FIBER_PRELOAD: Adapter = Adapter::new("boost-fiber")
+static BOOST_FIBER_PRELOAD: Adapter = Adapter::new("boost-fiber", "Boost.Fiber")
     .of_the_build(&BOOST_FIBER, "plain")
     .preloads("libaioshim_boost_fiber.so")
     .with_exceptions()
     .also(&["timers"]);
-static GREENLET: Adapter = Adapter::new("greenlet")
+static GREENLET: Adapter = Adapter::new("greenlet", "gevent")
     .needs(&[
         (
             "python3-gevent",
@@ -260,7 +237,7 @@ static GREENLET: Adapter = Adapter::new("greenlet")
     .also(&["timers", "cancel"])
     .raises_at_a_deadlock("LoopExit: This operation would block forever");
 
-static RUBY: Adapter = Adapter::new("ruby")
+static RUBY: Adapter = Adapter::new("ruby", "Ruby")
     .needs(&[("ruby-dev", "/usr/lib/x86_64-linux-gnu/pkgconfig/ruby.pc")])
     .interpreted("/usr/bin/ruby", "conformance.rb")
     .preloads("libaioshim_ruby.so")
@@ -268,12 +245,12 @@ static RUBY: Adapter = Adapter::new("ruby")
     .also(&["timers", "cancel"])
     .raises_at_a_deadlock(": deadlock: ");
 
-static PERL: Adapter = Adapter::new("perl")
+static PERL: Adapter = Adapter::new("perl", "Coro")
     .needs(&[("libcoro-perl", "/usr/share/doc/libcoro-perl")])
     .interpreted("/usr/bin/perl", "conformance.pl")
     .with_exceptions()
     .also(&["timers"]);
-static PHP: Adapter = Adapter::new("php")
+static PHP: Adapter = Adapter::new("php", "PHP")
     .needs(&[
         ("php-dev", "/usr/bin/php-config"),
         ("php-cli", "/usr/bin/php"),
@@ -282,13 +259,12 @@ static PHP: Adapter = Adapter::new("php")
     .preloads("libaioshim_php.so")
     .with_exceptions();
 
-/// Its timer thread hides deadlocks. A run on the thread pool hangs rarely: see its README.
-static MAY: Adapter = Adapter::new("may")
+/// Its timer thread hides deadlocks.
+static MAY: Adapter = Adapter::new("may", "may")
     .a_crate()
     .made_with(&["CARGO=cargo --offline"])
     .with_exceptions()
-    .also(&["timers"])
-    .not_on_threads();
+    .also(&["timers"]);
 
 /// Runs `check` with the shim as `how` says, and returns what it printed.
 #[track_caller]
@@ -311,12 +287,13 @@ fn results_are_equal(adapter: &Adapter) {
             let all_asleep = outcome.error_text().contains("100 at once");
             assert!(check != "sleeps" || all_asleep, "{}", outcome.report());
         };
-        for engine in adapter.engines() {
+        for engine in ENGINES {
             same(with_shim(adapter, out, check, |run| {
                 run.env("AIOSHIM_ENGINE", engine)
             }));
         }
-        for refusal in adapter.refusals() {
+        // io_uring; io_uring and Linux AIO.
+        for refusal in [&Refusal::ALL[0], &Refusal::ALL[9]] {
             let Some(launcher) = refusal.launcher() else {
                 return;
             };
@@ -331,7 +308,7 @@ fn results_are_equal(adapter: &Adapter) {
 fn coroutines_wait_for_each_other(adapter: &Adapter) {
     let Some(out) = adapter.build() else { return };
     for check in ["pairs"].iter().chain(adapter.also) {
-        for engine in adapter.engines() {
+        for engine in ENGINES {
             let outcome = with_shim(adapter, out, check, |run| {
                 run.env("AIOSHIM_ENGINE", engine).env("AIOSHIM_CHECK", "1")
             });
@@ -366,17 +343,35 @@ fn reads_overlap(adapter: &Adapter) {
     let log = std::fs::read_to_string(log).expect("what strace wrote");
     let count = |what: &dyn Fn(&str) -> bool| log.lines().filter(|line| what(line)).count();
     let blocking = count(&|line| line.contains("pread64") && line.contains(", 4096, "));
-    let alone = passed_through_alone(&said);
+    let stats = statistics(&said);
+    host_is_named(adapter, &stats);
+    let alone = passed_through_alone(&stats);
     assert_eq!(blocking, alone, "{}", outcome.report());
     assert!(alone < READS / COROUTINES, "{alone} by the last coroutine");
     let enters = count(&|line| line.contains("io_uring_enter("));
     assert!((1..READS / 4).contains(&enters), "{enters} io_uring_enter");
 }
 
-/// How many pread calls the last coroutine made itself, by the statistics in `said`.
-fn passed_through_alone(said: &Path) -> usize {
+/// The statistics in the file `said`.
+fn statistics(said: &Path) -> Value {
     let said = std::fs::read_to_string(said).expect("statistics");
-    let stats: Value = serde_json::from_str(said.trim()).expect("statistics in JSON");
+    serde_json::from_str(said.trim()).expect("statistics in JSON")
+}
+
+/// The statistics name the library, and count its coroutines if the adapter does.
+#[track_caller]
+fn host_is_named(adapter: &Adapter, stats: &Value) {
+    let name = stats["hosts"][0].as_str().unwrap_or_default();
+    assert!(name.starts_with(adapter.library), "{stats}");
+    let count = |of: &str| stats["fibers"][of].as_u64();
+    if let Some(started) = count("started") {
+        assert!(started >= COROUTINES as u64, "{stats}");
+        assert!(count("ended") <= Some(started), "{stats}");
+    }
+}
+
+/// How many pread calls the last coroutine made itself.
+fn passed_through_alone(stats: &Value) -> usize {
     let calls = stats["calls"].as_object().expect("a table of calls");
     let reads = calls.iter().filter(|(name, _)| name.contains("pread"));
     let alone = reads.filter_map(|(_, of)| of["through"]["alone"].as_u64());
@@ -397,6 +392,24 @@ fn a_deadlock_is_reported(adapter: &Adapter) {
         false => outcome.status.code() == Some(1),
     };
     assert!(ended, "{}", outcome.report());
+}
+
+/// A fatal error of PHP, which frees what its fibers use, waits for the calls that they are in.
+#[test]
+fn no_call_outlives_a_php_request() {
+    let Some(out) = PHP.build() else { return };
+    for engine in ENGINES {
+        let outcome = Run::new("/usr/bin/php")
+            .arg(PHP.source().join("fatal.php"))
+            .env("PHP_INI_SCAN_DIR", format!(":{}", out.display()))
+            .env("AIOSHIM_ENGINE", engine)
+            .preload_also(&out.join("libaioshim_php.so"))
+            .preload(true)
+            .run();
+        let says = |text| outcome.text().contains(text) || outcome.error_text().contains(text);
+        assert!(says("the end of the request"), "{}", outcome.report());
+        assert_eq!(outcome.status.code(), Some(255), "{}", outcome.report());
+    }
 }
 
 /// Makes the tests of one adapter.

@@ -18,7 +18,7 @@ use libc::{epoll_event, pollfd, timespec};
 
 use crate::{ATTACHED, Worker};
 
-/// Tells the events of the shim's descriptor from those of `may`, which are addresses.
+/// Marks events of the shim's descriptor. Those of `may` carry addresses, or 0.
 static MARK: u8 = 0;
 
 type EpollWait = unsafe extern "C" fn(c_int, *mut epoll_event, c_int, c_int) -> c_int;
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn epoll_wait(
     let plain = |timeout| unsafe { next()(epoll, events, most, timeout) };
     ATTACHED
         .try_with(|attached| match attached.get() {
-            // A coroutine may call it as well, for an instance of its own.
+            // Not a coroutine, which may wait for an epoll instance of the program.
             Some(attached) if generator::get_local_data().is_null() => {
                 let found = sleep(attached, epoll, timeout, plain);
                 // SAFETY: the kernel has stored so many events.
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn epoll_wait(
         .unwrap_or_else(|_| plain(timeout))
 }
 
-/// The worker sleeps until it has something to do.
+/// Sleeps until an event of `may` or the shim arrives.
 fn sleep(
     attached: &Attachment<Worker>,
     epoll: c_int,
@@ -122,10 +122,10 @@ fn wait_for(epoll: c_int, limit: Duration) {
     unsafe { libc::ppoll(&mut file, 1, &limit, null()) };
 }
 
-/// Takes the event of the shim's descriptor out of the `found` events. Returns how many are left.
+/// Removes the event of the shim's descriptor from the `found` ones. Returns how many remain.
 ///
 /// # Safety
-/// `events` holds so many events.
+/// `events` has `found` events.
 unsafe fn without_mark(events: *mut epoll_event, found: c_int) -> c_int {
     let Ok(count) = usize::try_from(found) else {
         return found;
