@@ -1,7 +1,8 @@
 //! close(2), fsync(2), lseek(2), dup(2), fcntl(2): other operations on descriptors.
 //!
-//! Calls that close or replace a descriptor first submit the queued operations. A fiber that called
-//! read(2) before is then inside the read, as a thread would be, and keeps its file.
+//! Calls that close or replace a descriptor first submit the queued operations that refer to it. A
+//! fiber that called read(2) before is then inside the read, as a thread would be, and keeps its
+//! file.
 
 use super::{Verdict, flock};
 use crate::engine::{FdPin, KernelCall, Request};
@@ -20,7 +21,7 @@ use sys::{Sysno, sockets};
 pub fn close(call: &Call<'_>, fd: c_int) -> Verdict {
     let descriptor = Descriptor::known(fd);
     call.note(|record| record.set_descriptor(fd, descriptor));
-    call.thread.submit_queued();
+    call.thread.submit_users_of(fd);
     // Closing blocks on file systems that write back on close. These (NFS, FUSE) reject RWF_NOWAIT.
     let writes_back = descriptor.is_some_and(|d| {
         d.hint()
@@ -89,7 +90,7 @@ pub fn dup(_call: &Call<'_>, _fd: c_int) -> Verdict {
 }
 
 pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Verdict {
-    call.thread.submit_queued();
+    call.thread.submit_users_of(to);
     if from != to
         && lingers(call, to)
         && descriptors::forget(to).map(release::release) != Some(true)
@@ -100,7 +101,7 @@ pub fn dup2(call: &Call<'_>, from: c_int, to: c_int) -> Verdict {
 }
 
 pub fn dup3(call: &Call<'_>, from: c_int, to: c_int, flags: c_int) -> Verdict {
-    call.thread.submit_queued();
+    call.thread.submit_users_of(to);
     if from != to
         && lingers(call, to)
         && descriptors::forget(to).map(release::release) != Some(true)

@@ -18,6 +18,7 @@ pub mod operation;
 pub mod pollable;
 pub mod position;
 pub mod quantum;
+pub mod queued_files;
 pub mod release;
 pub mod resolver_state;
 pub mod restart;

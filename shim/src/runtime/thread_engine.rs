@@ -9,6 +9,7 @@ use crate::context;
 use crate::engine::{self, Engine, EngineSelection, Request, Sink, SocketCall, Wait};
 use crate::host::Token;
 use crate::record::stats;
+use crate::runtime::queued_files::QueuedFiles;
 use crate::state::{log, options};
 use format::options::{EngineChoice, Level};
 use std::cell::{Cell, UnsafeCell};
@@ -26,6 +27,8 @@ pub struct ThreadEngine {
     slot: UnsafeCell<EngineSlot>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
+    /// The descriptors that they refer to.
+    queued_files: QueuedFiles,
     /// Whether the engine benefits from batching; assumed true until it is created.
     batches: Cell<bool>,
     /// Whether the thread has an engine that it can sleep in.
@@ -45,6 +48,7 @@ impl ThreadEngine {
         Self {
             slot: UnsafeCell::new(EngineSlot::NotCreated),
             queued: Cell::new(0),
+            queued_files: QueuedFiles::new(),
             batches: Cell::new(true),
             sleeps: Cell::new(false),
             limit: Cell::new(engine::first()),
@@ -152,6 +156,7 @@ impl ThreadEngine {
             .is_some_and(|engine| engine.queue(request, token));
         if queued {
             self.queued.set(self.queued.get() + 1);
+            self.queued_files.add(request);
         }
         queued
     }
@@ -175,10 +180,26 @@ impl ThreadEngine {
     /// Submits everything queued, so that the kernel sees it before anything that follows.
     pub fn submit_queued(&self) {
         if let Some(engine) = self.created()
-            && self.queued.replace(0) > 0
+            && self.queued.get() > 0
         {
+            self.nothing_queued();
             engine.submit();
         }
+    }
+
+    /// Like [`Self::submit_queued`], but only needed by the operations that refer to `fd`, which is
+    /// about to be closed or replaced.
+    #[inline(always)]
+    pub fn submit_users_of(&self, fd: c_int) {
+        if self.queued_files.may_contain(fd) {
+            self.submit_queued();
+        }
+    }
+
+    #[inline(always)]
+    fn nothing_queued(&self) {
+        self.queued.set(0);
+        self.queued_files.clear();
     }
 
     /// Submits everything queued, waits as `wait` says, and reports completions to `sink`. An error
@@ -187,7 +208,7 @@ impl ThreadEngine {
         let Some(engine) = self.created() else {
             return Ok(());
         };
-        self.queued.set(0);
+        self.nothing_queued();
         engine.poll(wait, sink)
     }
 
@@ -205,7 +226,7 @@ impl ThreadEngine {
     /// [`Engine::accept_now`].
     pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
         let result = self.engine()?.accept_now(call)?;
-        self.queued.set(0);
+        self.nothing_queued();
         Some(result)
     }
 
@@ -277,7 +298,7 @@ impl ThreadEngine {
             return None;
         };
         self.sleeps.set(false);
-        self.queued.set(0);
+        self.nothing_queued();
         Some(engine)
     }
 

@@ -74,6 +74,13 @@ impl Thread {
         self.engine.submit_queued();
     }
 
+    /// Submits everything queued if some of it refers to `fd`, which is about to be closed or
+    /// replaced.
+    #[inline(always)]
+    pub fn submit_users_of(&self, fd: c_int) {
+        self.engine.submit_users_of(fd);
+    }
+
     /// Gives `request` to the pool. Returns false if the pool has no thread. Preserves errno.
     #[inline(never)]
     pub(super) fn offload(&self, token: Token, request: Request) -> bool {
