@@ -12,8 +12,8 @@ static const char usage[] = "httpd WORKERS DIR\n"
                             "Prints a line with its port, and one with its cost when standard "
                             "input ends.\n";
 
-/* The head of an answer travels in one segment with a file of at most this many bytes. A larger file
- * would follow in segments that begin inside a page, which takes up to twice the time. */
+/* The head of an answer travels in one segment with a file of at most this many bytes. A larger
+ * file would follow in segments that begin inside a page, which takes up to twice the time. */
 enum { SMALL = 16 << 10 };
 
 static int root;
