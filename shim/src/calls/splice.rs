@@ -295,8 +295,9 @@ pub fn sendfile(
     let n = n.min(MAX_COUNT);
     let mut pieces = Pieces::new(n);
     // SAFETY: libc's own function, with its caller's arguments, while that call lasts.
-    if let Some(result) = pieces.send_now(call, from, to, |n| unsafe { real(to, from, from_at, n) })
-    {
+    if let Some(result) = pieces.send_now(call, (from, from_at.is_null()), to, |n| unsafe {
+        real(to, from, from_at, n)
+    }) {
         return Verdict::Done(result);
     }
     let holds = [&Hold::new(from), &Hold::new(to)];
@@ -419,16 +420,21 @@ impl Pieces {
     /// Sends the part of a file that `to` has room for now. Returns None if the fiber must wait for
     /// the socket or for the disk. Takes what is known of the socket as a hint: it is checked that
     /// `from` has a position and `to` is a socket, and whether the call may block as a whole
-    /// matters only when it must.
+    /// matters only when it must. `from` comes with whether the transfer is at its position; if
+    /// not, the kernel itself refuses a file without one.
     fn send_now(
         &mut self,
         call: &Call<'_>,
-        from: c_int,
+        (from, at_position): (c_int, bool),
         to: c_int,
         function: impl Fn(usize) -> isize,
     ) -> Option<isize> {
         let hint = Descriptor::known(to)?.hint();
-        if !hint.contains(Hint::STREAM) || sys::lseek(from, 0, libc::SEEK_CUR).is_err() {
+        let has_position = || {
+            !at_position && descriptors::probably_has_position(from)
+                || sys::lseek(from, 0, libc::SEEK_CUR).is_ok()
+        };
+        if !hint.contains(Hint::STREAM) || !has_position() {
             return None;
         }
         for _ in 0..PIECES_IN_TURN {

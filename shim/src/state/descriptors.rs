@@ -235,6 +235,12 @@ pub fn end_of_remembered() -> u32 {
     END_OF_REMEMBERED.load(Ordering::Relaxed)
 }
 
+/// Whether `fd` is remembered as a file with a position.
+pub fn probably_has_position(fd: c_int) -> bool {
+    let known = POSITION | u64::from(Hint::SEEKABLE.bits());
+    slot(fd).is_some_and(|slot| slot.load(Ordering::Relaxed) & known != 0)
+}
+
 /// The hint of a descriptor as one call read it. A call updates the hint through this value.
 #[derive(Clone, Copy)]
 pub struct Descriptor {
