@@ -161,9 +161,11 @@ traps! {
     close_during_read Reads;
     deadline Reads;
     deadlock None;
+    descriptor Any;
     errors Any;
     exec Any;
     false_end Any;
+    flags_changed Any;
     garbage Reads;
     goroutine_count Reads;
     growing Any;

@@ -22,7 +22,6 @@ func init() {
 	cases["close_during_read"] = closeDuringRead
 	cases["deadline"] = deadline
 	cases["writes"] = writes
-	cases["open"] = openCase
 	cases["standard_input"] = standardInput
 	cases["large"] = large
 	cases["growing"] = growing
@@ -318,42 +317,6 @@ func writes(dir string) {
 		check(err)
 		fmt.Println(n, at, len(content), isPattern(content, 0))
 	}
-}
-
-// openCase opens many names, among them a FIFO, whose open waits for another
-// goroutine.
-func openCase(dir string) {
-	fifo := filepath.Join(dir, "fifo")
-	check(syscall.Mkfifo(fifo, 0o600))
-	opened := make(chan string)
-	go func() {
-		file, err := os.Open(fifo)
-		check(err)
-		content, err := io.ReadAll(file)
-		check(err)
-		opened <- string(content)
-	}()
-	var group sync.WaitGroup
-	for i := 0; i < 64; i++ {
-		group.Add(1)
-		go func(i int) {
-			defer group.Done()
-			name := filepath.Join(dir, fmt.Sprint("file", i))
-			check(os.WriteFile(name, []byte(name), 0o600))
-			content, err := os.ReadFile(name)
-			check(err)
-			if string(content) != name {
-				fail("%s: %q", name, content)
-			}
-		}(i)
-	}
-	group.Wait()
-	file, err := os.OpenFile(fifo, os.O_WRONLY, 0)
-	check(err)
-	_, err = file.WriteString("through the FIFO")
-	check(err)
-	check(file.Close())
-	fmt.Println(<-opened)
 }
 
 // standardInput reads the standard input, which may be a file or a pipe.

@@ -39,9 +39,11 @@ macro_rules! added {
 
 /// The edits. Of each row, the first whose file exists is applied; the others are for other
 /// versions of Go.
-const EDITS: [&[&str]; 7] = [
+const EDITS: [&[&str]; 9] = [
+    &[edits!("os_file")],
     &[edits!("os_open")],
     &[edits!("poll_fd_fsync")],
+    &[edits!("poll_fd_posix")],
     &[edits!("poll_fd_unix")],
     &[edits!("poll_fd_unixjs")],
     &[edits!("poll_sendfile"), edits!("poll_sendfile_go1.22")],

@@ -58,6 +58,24 @@ func (s aioState) skips() uint32   { return uint32(s >> aioSkipShift) }
 // reset returns the state without its counters.
 func (s aioState) reset() aioState { return s & 0xff }
 
+// counters returns the state with nothing else.
+func (s aioState) counters() aioState { return s &^ 0xff }
+
+// withFlags returns the state of a file that is open with these flags.
+func (s aioState) withFlags(flags int) aioState {
+	s = s.counters() | aioState(aioBuffered)
+	if flags&syscall.O_DIRECT != 0 {
+		s = s.counters() | aioState(aioDirect)
+	}
+	if flags&syscall.O_DSYNC != 0 { // O_SYNC includes it
+		s |= aioSyncBit
+	}
+	if flags&syscall.O_APPEND != 0 {
+		s |= aioAppendBit
+	}
+	return s
+}
+
 // aioFile is a field of FD.
 type aioFile struct {
 	state atomic.Uint32
@@ -72,7 +90,7 @@ func (f *aioFile) on() bool { return f.state.Load() != uint32(aioNever) }
 // opened is called when a file was not added to epoll.
 func (f *aioFile) opened(isFile bool, errno error) {
 	switch {
-	case !isFile:
+	case !isFile || f.on():
 	case errno == nil:
 		f.state.Store(uint32(aioPollless))
 	case errno == syscall.EPERM:
@@ -97,24 +115,15 @@ func (fd *FD) aioClassify() aioState {
 	if class != aioUnknown && class != aioPollless {
 		return s
 	}
-	s = aioState(aioNever)
+	next := aioState(aioNever)
 	if aioOptions().on && (class == aioUnknown || isRegularOrBlock(fd.Sysfd)) {
 		flags, err := unix.Fcntl(fd.Sysfd, syscall.F_GETFL, 0)
 		if err == nil {
-			s = aioState(aioBuffered)
-			if flags&syscall.O_DIRECT != 0 {
-				s = aioState(aioDirect)
-			}
-			if flags&syscall.O_DSYNC != 0 { // O_SYNC includes it
-				s |= aioSyncBit
-			}
-			if flags&syscall.O_APPEND != 0 {
-				s |= aioAppendBit
-			}
+			next = s.withFlags(flags)
 		}
 	}
-	fd.aio.state.Store(uint32(s))
-	return s
+	fd.aio.state.Store(uint32(next))
+	return next
 }
 
 func isRegularOrBlock(fd int) bool {

@@ -2,7 +2,7 @@
 
 // Package poll, asynchronous file I/O: systems that have none.
 
-//go:build (unix || (js && wasm) || wasip1) && !(linux && (amd64 || arm64))
+//go:build (unix || (js && wasm) || wasip1 || windows) && !(linux && (amd64 || arm64))
 
 package poll
 
@@ -21,3 +21,7 @@ func aioWarm(src int, size int) int { return size }
 
 // AioOpen opens nothing here: the caller makes the plain call.
 func AioOpen(path string, flags int) (fd int, done bool) { return -1, false }
+
+func (fd *FD) AioOpened() bool    { return false }
+func (fd *FD) AioFlags(flags int) {}
+func (fd *FD) AioShared()         {}

@@ -5,6 +5,9 @@
 // openat2 with RESOLVE_CACHED (Linux 5.12) opens the file if its name can be
 // looked up without waiting for a device. If it cannot, the P is handed over
 // before the plain call.
+//
+// Go then finds out that epoll does not accept the file, which takes five
+// system calls. One fstat tells as much.
 
 //go:build linux && (amd64 || arm64)
 
@@ -71,4 +74,43 @@ func AioOpen(path string, flags int) (fd int, done bool) {
 		return -1, false
 	}
 	return int(res), true
+}
+
+// AioOpened is called with a file that OpenFile has just opened. It returns true
+// if epoll would not accept the file, because it is a regular file or a directory
+// of a file system on a device. In other file systems such files may be polled,
+// for example in proc.
+func (fd *FD) AioOpened() bool {
+	if !aioOptions().on {
+		return false
+	}
+	var st syscall.Stat_t
+	if syscall.Fstat(fd.Sysfd, &st) != nil || st.Dev>>8&0xfff == 0 {
+		return false // the major number is 0: there is no device
+	}
+	switch st.Mode & syscall.S_IFMT {
+	case syscall.S_IFREG:
+		fd.aio.state.Store(uint32(aioUnknown))
+		return true
+	case syscall.S_IFDIR:
+		return true
+	}
+	return false
+}
+
+// AioFlags tells with which flags the file was opened, so that the kernel need
+// not be asked.
+func (fd *FD) AioFlags(flags int) {
+	if s := aioState(fd.aio.state.Load()); s.class() == aioUnknown && aioOptions().on {
+		fd.aio.state.Store(uint32(s.withFlags(flags)))
+	}
+}
+
+// AioShared is called when the program asks for the descriptor. It may change the
+// flags, so the kernel is asked for them at the next call.
+func (fd *FD) AioShared() {
+	s := aioState(fd.aio.state.Load())
+	if class := s.class(); class == aioBuffered || class == aioDirect {
+		fd.aio.change(s, s.counters()|aioState(aioUnknown))
+	}
 }
