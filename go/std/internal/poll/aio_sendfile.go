@@ -40,29 +40,26 @@ func aioWarm(src int, size int) int {
 	if err != nil {
 		return size
 	}
-	cached, known := isCached(src, pos)
-	if cached && known && n > 4096 {
-		cached, known = isCached(src, pos+int64(n)-1)
+	last := pos + int64(n) - 1
+	if n < size { // the file may end before
+		var st syscall.Stat_t
+		if syscall.Fstat(src, &st) != nil || pos >= st.Size {
+			return size
+		}
+		last = min(last, st.Size-1)
 	}
-	if !known {
-		return size
-	}
-	if cached {
+	// This starts to read what is not cached. One look at the last byte would have
+	// the kernel read that page by itself.
+	const willNeed = 3
+	syscall.RawSyscall6(syscall.SYS_FADVISE64, uintptr(src), uintptr(pos), uintptr(last+1-pos),
+		willNeed, 0, 0)
+	if isCached(src, last) {
 		streak := aioWarmth.streak.Load()
 		aioWarmth.streak.Store(min(streak+1, 6))
 		aioWarmth.unseen.Store(1 << streak)
 		return n
 	}
 	aioWarmth.streak.Store(0)
-	last := pos + int64(n) - 1
-	var st syscall.Stat_t
-	if syscall.Fstat(src, &st) != nil || pos >= st.Size {
-		return size
-	}
-	last = min(last, st.Size-1)
-	const willNeed = 3
-	syscall.RawSyscall6(syscall.SYS_FADVISE64, uintptr(src), uintptr(pos), uintptr(last+1-pos),
-		willNeed, 0, 0)
 	// Other goroutines can run while the engine reads.
 	file := FD{Sysfd: src, IsStream: true}
 	file.aio.state.Store(uint32(aioBuffered))
@@ -71,10 +68,10 @@ func aioWarm(src int, size int) int {
 	return n
 }
 
-// isCached reports whether the byte at pos is in the page cache, or beyond the
-// end of the file. known is false if the kernel does not tell.
-func isCached(fd int, pos int64) (cached, known bool) {
+// isCached reports whether the byte at pos need not be waited for, or whether the
+// kernel does not tell.
+func isCached(fd int, pos int64) bool {
 	var probe [1]byte
 	_, errno := preadNowait(fd, probe[:], pos)
-	return errno == 0, errno == 0 || errno == syscall.EAGAIN
+	return errno != syscall.EAGAIN
 }
