@@ -88,7 +88,8 @@ type aioState struct {
 	slots *[1 << 20]aioSlot
 	sema  uint32 // counts the free slots
 
-	blocked atomic.Int32 // calls for which a goroutine has handed over its P
+	blocked  atomic.Int32 // calls for which a goroutine has handed over its P
+	returned atomic.Int32 // those that have returned, but whose goroutines have no P yet
 
 	sqlock mutex // the submission queue
 	cqlock mutex // the completion queue
@@ -227,6 +228,13 @@ func aioBlockBegin() bool {
 
 //go:linkname aioBlockEnd internal/poll.runtime_aioBlockEnd
 func aioBlockEnd() { aio.blocked.Add(-1) }
+
+// aioReturned counts a call that blocked: delta is 1 when the kernel has completed
+// it, and -1 when its goroutine has a P again. It may be called without a P.
+//
+//go:linkname aioReturned internal/poll.runtime_aioReturned
+//go:nosplit
+func aioReturned(delta int32) { aio.returned.Add(delta) }
 
 // aioDo carries out one operation and parks the goroutine until it completes.
 // It returns false if the operation was not carried out; the caller then makes

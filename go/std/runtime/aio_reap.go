@@ -112,11 +112,12 @@ func aioSchedule() *g {
 }
 
 // aioSysmon is called by sysmon. While every P is busy nobody polls, so sysmon
-// collects completions. If some wait for a P, it preempts goroutines that have
-// run for aioSlice.
+// collects completions. If some wait for a P, or calls that blocked have returned
+// and their goroutines wait for a P, it preempts goroutines that have run for
+// aioSlice.
 func aioSysmon(now int64) {
 	a := &aio
-	if !aioInUse() {
+	if !aioInUse() && a.blocked.Load() == 0 {
 		return
 	}
 	aioHook() // also while a P is idle
@@ -135,6 +136,9 @@ func aioSysmon(now int64) {
 		if a.queue.Load() == aioUring && a.ring.taskWork() {
 			a.kick.Store(1)
 		}
+	}
+	if a.returned.Load() != 0 {
+		a.kick.Store(1)
 	}
 	if a.kick.Load() == 0 {
 		return
@@ -157,10 +161,11 @@ func aioSysmon(now int64) {
 // in use and no P is idle.
 func aioDelay(delay uint32) uint32 {
 	a := &aio
-	if delay <= aioSlice/1000 || !aioInUse() || sched.npidle.Load() != 0 {
+	blocked := a.blocked.Load() > 0
+	if delay <= aioSlice/1000 || !aioInUse() && !blocked || sched.npidle.Load() != 0 {
 		return delay
 	}
-	if a.inflight.Load() > 0 || a.kick.Load() != 0 || nanotime()-a.active < 20*1000*1000 {
+	if blocked || a.inflight.Load() > 0 || a.kick.Load() != 0 || nanotime()-a.active < 20*1000*1000 {
 		return aioSlice / 1000
 	}
 	return delay

@@ -163,7 +163,9 @@ func (fd *FD) aioBlock(trap, atPosition uintptr, p []byte, off int64) (_ int, _ 
 func syscallBlock(trap, a1, a2, a3, a4 uintptr) (res uintptr, errno syscall.Errno) {
 	runtime_entersyscallblock()
 	res, _, errno = syscall.RawSyscall6(trap, a1, a2, a3, a4, 0, 0)
+	runtime_aioReturned(1)
 	runtime_exitsyscall()
+	runtime_aioReturned(-1)
 	return res, errno
 }
 
@@ -187,4 +189,5 @@ func runtime_aioAlone() bool
 func runtime_aioLocked() bool
 func runtime_aioBlockBegin() bool
 func runtime_aioBlockEnd()
+func runtime_aioReturned(delta int32)
 func runtime_aioAtExit(f func())
