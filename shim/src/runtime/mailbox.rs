@@ -1,6 +1,7 @@
 //! How an attached thread is reached: messages and wake-ups from other threads, and the watcher
 //! that wakes a host which sleeps elsewhere.
 
+use crate::context;
 use crate::host::Host;
 use crate::host::remote::{Message, Remote};
 use crate::runtime::host_waker::HostWaker;
@@ -39,11 +40,22 @@ impl Mailbox {
 
     /// Hands all messages to `each`, and then the waits for locks that have ended.
     pub fn receive(&self, mut each: impl FnMut(Message)) {
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Some(message) = self.next() {
             each(message);
         }
         self.remote
             .take_woken(|token| each(Message::Completed(token, 0)));
+    }
+
+    /// The next message. If its sender is still writing it, the channel waits by sched_yield(2).
+    /// That must not count as a call of the fiber whose `park` polls: the fiber would yield in the
+    /// middle of its park, and the host would take that for the end of the park.
+    fn next(&self) -> Option<Message> {
+        if self.inbox.is_empty() {
+            return None;
+        }
+        let _off = context::critical();
+        self.inbox.try_recv().ok()
     }
 
     /// Arranges that the host is woken after `nanos`, or when the engine has completed something.
