@@ -38,7 +38,10 @@ static OTHERS_CLOSE: AtomicBool = AtomicBool::new(false);
 /// caller's own engine has already submitted its queue.
 #[cold]
 pub fn redirect_queued(first: c_int, last: c_int) {
-    OTHERS_CLOSE.store(true, Ordering::Relaxed);
+    // Written only once: every close of a program with several workers comes here.
+    if !OTHERS_CLOSE.load(Ordering::Relaxed) {
+        OTHERS_CLOSE.store(true, Ordering::Relaxed);
+    }
     uring::redirect(first, last);
 }
 

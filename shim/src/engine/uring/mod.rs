@@ -141,6 +141,9 @@ impl Uring {
     /// Queues `entry`; there must be room. After the engine has failed, the entry is not submitted:
     /// the next poll has the engine replaced, and the operation moves to its successor.
     fn push(&mut self, entry: &squeue::Entry, token: Token) {
+        if self.queued.is_empty() {
+            self.set_pending(true);
+        }
         // SAFETY: the entry's memory stays in place until its completion: the parked fiber keeps it
         // for requests (operation.rs), and the engine's own entries refer to boxed memory that
         // lives as long as the ring.
@@ -152,6 +155,13 @@ impl Uring {
         );
         if pushed.is_ok() {
             self.queued.push(token);
+        }
+    }
+
+    /// Tells other threads whether entries are queued.
+    fn set_pending(&self, pending: bool) {
+        if let Some(window) = &self.window {
+            window.set_pending(pending);
         }
     }
 
@@ -178,6 +188,9 @@ impl Uring {
         self.queued.drain(..queued as usize - left);
         if submitted.is_ok() {
             self.failures = 0;
+        }
+        if queued > 0 && left == 0 {
+            self.set_pending(false);
         }
         if left > 0 {
             // The entries that are still queued read the hot file's values, which therefore must

@@ -48,6 +48,10 @@ const MAX_CHECKS: u32 = 1000;
 
 struct Window {
     next: AtomicPtr<Window>,
+    /// Whether entries are queued. Other threads pass over a window that has none without writing
+    /// to it: threads that open and close files all the time would otherwise pass its cache lines
+    /// to and fro.
+    pending: AtomicBool,
     /// Whether the window belongs to a ring.
     used: AtomicBool,
     /// Whether other threads may look, and how many currently do.
@@ -63,12 +67,17 @@ struct Window {
     /// the number of the hot file there.
     hot: AtomicUsize,
     /// Whether the owner is in io_uring_enter(2), or about to enter it.
-    entering: AtomicBool,
+    entering: OwnLine,
     /// The duplicates that entries name, each with the position that the queue's head must reach
     /// before the duplicate is closed.
     duplicates: [AtomicU64; MAX_DUPLICATES],
     has_duplicates: AtomicBool,
 }
+
+/// A flag in a cache line of its own, because its owner writes it much more often than others read
+/// the rest.
+#[repr(align(64))]
+struct OwnLine(AtomicBool);
 
 /// The owner's handle to a window.
 pub struct Owner(&'static Window);
@@ -94,17 +103,25 @@ impl Owner {
         window.head.store(queue + head as usize, Ordering::Relaxed);
         window.tail.store(queue + tail as usize, Ordering::Relaxed);
         window.hot.store(hot.expose_provenance(), Ordering::Relaxed);
+        window.pending.store(false, Ordering::Relaxed);
         window.open.store(true, Ordering::SeqCst);
         Some(Self(window))
+    }
+
+    /// Call before the first entry is queued, and when all have been submitted.
+    #[inline(always)]
+    pub fn set_pending(&self, pending: bool) {
+        self.0.pending.store(pending, Ordering::Release);
     }
 
     /// Runs `enter`, which must be io_uring_enter(2) with entries to submit.
     #[inline(always)]
     pub fn during<R>(&self, enter: impl FnOnce() -> R) -> R {
+        let OwnLine(entering) = &self.0.entering;
         // Must happen before the kernel reads the entries; pairs with `redirect`.
-        self.0.entering.swap(true, Ordering::SeqCst);
+        entering.swap(true, Ordering::SeqCst);
         let result = enter();
-        self.0.entering.store(false, Ordering::Release);
+        entering.store(false, Ordering::Release);
         if self.0.has_duplicates.load(Ordering::Relaxed) {
             self.0.close_submitted();
         }
@@ -154,6 +171,7 @@ impl Window {
         }
         let window: &'static Self = Box::leak(Box::new(Self {
             next: AtomicPtr::new(null_mut()),
+            pending: AtomicBool::new(false),
             used: AtomicBool::new(true),
             open: AtomicBool::new(false),
             readers: AtomicU32::new(0),
@@ -163,7 +181,7 @@ impl Window {
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
             hot: AtomicUsize::new(0),
-            entering: AtomicBool::new(false),
+            entering: OwnLine(AtomicBool::new(false)),
             duplicates: [const { AtomicU64::new(NO_DUPLICATE) }; MAX_DUPLICATES],
             has_duplicates: AtomicBool::new(false),
         }));
@@ -247,7 +265,7 @@ impl Window {
         }
         let Some(redirected) = redirected else { return };
         fence(Ordering::SeqCst);
-        while self.entering.load(Ordering::SeqCst) && !self.has_passed(redirected) {
+        while self.entering.0.load(Ordering::SeqCst) && !self.has_passed(redirected) {
             sys::yield_thread();
         }
     }
@@ -316,7 +334,9 @@ fn windows() -> impl Iterator<Item = &'static Window> {
 /// have queued on them name duplicates from then on. The caller's own entries are already
 /// submitted.
 pub fn redirect(first: c_int, last: c_int) {
-    for window in windows() {
+    // A call that was made before this close is seen here: whatever tells its order tells this
+    // thread of the flag, too.
+    for window in windows().filter(|window| window.pending.load(Ordering::Acquire)) {
         window.readers.fetch_add(1, Ordering::SeqCst);
         if window.open.load(Ordering::SeqCst) {
             window.redirect(first, last);
@@ -332,7 +352,7 @@ after_fork!(|| disown());
 fn disown() {
     for window in windows() {
         window.open.store(false, Ordering::SeqCst);
-        window.entering.store(false, Ordering::SeqCst);
+        window.entering.0.store(false, Ordering::SeqCst);
         window.readers.store(0, Ordering::SeqCst);
     }
 }
