@@ -41,9 +41,13 @@ pub fn ticks_per_nano() -> f64 {
     (ticks() - first) as f64 / (now() - begin) as f64
 }
 
+#[derive(Clone, Copy)]
 pub struct Stopwatch(u64);
 
 impl Stopwatch {
+    /// One that was started long ago.
+    pub const LONG_AGO: Self = Self(0);
+
     #[inline(always)]
     pub fn start() -> Self {
         Self(ticks())
@@ -52,7 +56,13 @@ impl Stopwatch {
     /// Whether more than `nanos` nanoseconds have passed.
     #[inline(always)]
     pub fn exceeds(&self, nanos: u64) -> bool {
-        let passed = ticks().wrapping_sub(self.0);
+        self.had_exceeded(&Self::start(), nanos)
+    }
+
+    /// Whether more than `nanos` nanoseconds had passed when `later` was started.
+    #[inline(always)]
+    pub fn had_exceeded(&self, later: &Self, nanos: u64) -> bool {
+        let passed = later.0.wrapping_sub(self.0);
         passed > nanos && in_nanos(passed) > nanos
     }
 

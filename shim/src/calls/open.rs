@@ -24,6 +24,7 @@ use policy::{Decision, Opens, Reason};
 use std::ffi::{c_char, c_int};
 use sys::Sysno;
 use sys::errno::Errno;
+use sys::stopwatch::Stopwatch;
 
 /// Flags that openat2(2) accepts. It rejects flags that openat(2) ignores.
 const KNOWN: c_int = libc::O_ACCMODE
@@ -150,7 +151,7 @@ fn was_a_file(call: &Call<'_>, dir: c_int, path: *const c_char, flags: c_int) ->
             call.thread
                 .opens()
                 .recent_paths()
-                .is_file(path, flags, sys::now())
+                .is_file(path, flags, Stopwatch::start())
         }
 }
 
@@ -268,7 +269,7 @@ impl Open {
                         self.path,
                         self.flags,
                         self.changes,
-                        sys::now(),
+                        Stopwatch::start(),
                     )
                 };
             }

@@ -12,6 +12,7 @@
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::{AtomicU32, Ordering};
+use sys::stopwatch::Stopwatch;
 
 /// How long a path is trusted: less than the time it takes to start another process that could
 /// replace it by a FIFO.
@@ -42,7 +43,7 @@ struct CachedPath {
     path: *const c_char,
     flags: c_int,
     changes: u32,
-    until: u64,
+    since: Stopwatch,
     opens_left: u8,
     length: u8,
     text: [u8; MAX_LENGTH],
@@ -52,7 +53,7 @@ const EMPTY: CachedPath = CachedPath {
     path: std::ptr::null(),
     flags: 0,
     changes: 0,
-    until: 0,
+    since: Stopwatch::LONG_AGO,
     opens_left: 0,
     length: 0,
     text: [0; MAX_LENGTH],
@@ -63,11 +64,12 @@ impl RecentPathCache {
         Self(RefCell::new(Vec::new()))
     }
 
-    /// Whether `path` was recently opened with these flags and was a file.
+    /// Whether `path` was recently opened with these flags and was a file. `now` is a stopwatch
+    /// that was just started.
     ///
     /// # Safety
     /// The bytes that the kernel recently read at this address are still readable.
-    pub unsafe fn is_file(&self, path: *const c_char, flags: c_int, now: u64) -> bool {
+    pub unsafe fn is_file(&self, path: *const c_char, flags: c_int, now: Stopwatch) -> bool {
         let mut paths = self.0.borrow_mut();
         let Some(cached) = paths.get_mut(slot(path)) else {
             return false;
@@ -75,8 +77,8 @@ impl RecentPathCache {
         if cached.path != path
             || cached.flags != flags
             || cached.opens_left == 0
-            || cached.until < now
             || cached.changes != CHANGES.load(Ordering::Relaxed)
+            || cached.since.had_exceeded(&now, MAX_AGE_NS)
         {
             return false;
         }
@@ -89,11 +91,12 @@ impl RecentPathCache {
     }
 
     /// Remembers that `path`, which was just opened with these flags, is a file. Caches only
-    /// absolute paths, because a relative path depends on the current directory.
+    /// absolute paths, because a relative path depends on the current directory. `now` is a
+    /// stopwatch that was just started.
     ///
     /// # Safety
     /// The path can be read.
-    pub unsafe fn remember(&self, path: *const c_char, flags: c_int, changes: u32, now: u64) {
+    pub unsafe fn remember(&self, path: *const c_char, flags: c_int, changes: u32, now: Stopwatch) {
         // SAFETY: our caller makes the same promise.
         let n = unsafe { libc::strnlen(path, MAX_LENGTH + 1) };
         // SAFETY: strnlen has just found this many bytes.
@@ -108,7 +111,7 @@ impl RecentPathCache {
         let cached = &mut paths[slot(path)];
         cached.text[..n].copy_from_slice(read);
         (cached.path, cached.flags, cached.length) = (path, flags, n as u8);
-        (cached.changes, cached.until, cached.opens_left) = (changes, now + MAX_AGE_NS, MAX_OPENS);
+        (cached.changes, cached.since, cached.opens_left) = (changes, now, MAX_OPENS);
     }
 }
 
@@ -129,12 +132,12 @@ mod tests {
     use super::*;
 
     /// Looks up a path that stays readable.
-    fn is_file(paths: &RecentPathCache, path: &[u8], flags: c_int, now: u64) -> bool {
+    fn is_file(paths: &RecentPathCache, path: &[u8], flags: c_int, now: Stopwatch) -> bool {
         // SAFETY: `path` is alive.
         unsafe { paths.is_file(path.as_ptr().cast(), flags, now) }
     }
 
-    fn remember(paths: &RecentPathCache, path: &[u8], flags: c_int, now: u64) {
+    fn remember(paths: &RecentPathCache, path: &[u8], flags: c_int, now: Stopwatch) {
         assert_eq!(path.last(), Some(&0));
         // SAFETY: `path` is alive and NUL-terminated.
         unsafe { paths.remember(path.as_ptr().cast(), flags, changes(), now) };
@@ -143,39 +146,42 @@ mod tests {
     #[test]
     fn a_name_is_trusted_for_a_moment_some_opens_and_until_one_changes() {
         // One test, because the change of a name affects all caches.
+        sys::stopwatch::calibrate();
+        let now = Stopwatch::start();
         let (paths, mut path) = (RecentPathCache::new(), *b"/some/file\0");
         let longest = [vec![b'/'; MAX_LENGTH], vec![0]].concat();
-        remember(&paths, &longest, 0, 5);
-        assert!(is_file(&paths, &longest, 0, 5));
-        assert!(!is_file(&paths, &path, 0, 5));
-        remember(&paths, &path, 0, 5);
-        assert!(is_file(&paths, &path, 0, 5 + MAX_AGE_NS));
-        assert!(!is_file(&paths, &path, 1, 5) && !is_file(&paths, &path, 0, 6 + MAX_AGE_NS));
+        remember(&paths, &longest, 0, now);
+        assert!(is_file(&paths, &longest, 0, now));
+        assert!(!is_file(&paths, &path, 0, now));
+        remember(&paths, &path, 0, Stopwatch::LONG_AGO);
+        assert!(!is_file(&paths, &path, 0, now));
+        remember(&paths, &path, 0, now);
+        assert!(!is_file(&paths, &path, 1, now));
         assert_eq!(
-            (0..200).filter(|_| is_file(&paths, &path, 0, 5)).count(),
-            usize::from(MAX_OPENS) - 1
+            (0..200).filter(|_| is_file(&paths, &path, 0, now)).count(),
+            usize::from(MAX_OPENS)
         );
-        remember(&paths, &path, 0, 5);
+        remember(&paths, &path, 0, now);
         forget();
-        assert!(!is_file(&paths, &path, 0, 5));
-        remember(&paths, &path, 0, 5);
+        assert!(!is_file(&paths, &path, 0, now));
+        remember(&paths, &path, 0, now);
         path[1] = b'h';
         assert!(
-            !is_file(&paths, &path, 0, 5),
+            !is_file(&paths, &path, 0, now),
             "another path at the same address"
         );
     }
 
     #[test]
     fn names_that_depend_on_a_directory_or_are_long_are_not_remembered() {
-        let paths = RecentPathCache::new();
+        let (paths, now) = (RecentPathCache::new(), Stopwatch::start());
         for path in [
             b"file\0".to_vec(),
             b"\0".to_vec(),
             [vec![b'/'; MAX_LENGTH + 1], vec![0]].concat(),
         ] {
-            remember(&paths, &path, 0, 5);
-            assert!(!is_file(&paths, &path, 0, 5));
+            remember(&paths, &path, 0, now);
+            assert!(!is_file(&paths, &path, 0, now));
         }
     }
 }
