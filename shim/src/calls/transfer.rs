@@ -82,6 +82,9 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
         }
         return complete(call, transfer, descriptor, completion);
     }
+    if decision == Decision::Inline {
+        return write_inline(call, transfer, descriptor);
+    }
     carry_out(call, transfer, descriptor, decision)
 }
 
@@ -223,13 +226,46 @@ fn write_timed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> 
     let result = transfer.call(0);
     if timing.was_slow(policy::SLOW_WRITE_NS) {
         call.note(|record| record.set_outcome(AttemptOutcome::Miss));
-        descriptor.missed(transfer.direction, 0);
-    } else {
-        call.note(|record| record.set_outcome(AttemptOutcome::Hit));
-        descriptor.hit(transfer.direction, || 0);
+        descriptor.missed(Direction::Write, 0);
+        call.inline();
+        return Verdict::from_result(result.map(|n| n as isize));
     }
+    end_quick_write(call, descriptor, result)
+}
+
+/// The verdict on a buffered write that the kernel did not throttle, as far as is known.
+#[inline(always)]
+fn end_quick_write(
+    call: &Call<'_>,
+    descriptor: Descriptor,
+    result: Result<usize, Errno>,
+) -> Verdict {
+    call.note(|record| record.set_outcome(AttemptOutcome::Hit));
+    descriptor.hit(Direction::Write, || 0);
     call.inline();
     Verdict::from_result(result.map(|n| n as isize))
+}
+
+/// A buffered write: the plain call. While calls are quick, it needs neither a hold nor a turn, and
+/// only its end is timed.
+#[inline(never)]
+fn write_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
+    let suspicion = call.thread.suspicion();
+    // Another thread that takes a turn waits for this write. It waits long only if the kernel
+    // begins to throttle writes now; the next ones then take turns, too.
+    let step = if !suspicion.is_quiet() || !call.has_engine() {
+        None
+    } else if transfer.at_position() {
+        position::SingleStep::begin(call)
+    } else {
+        Some(position::SingleStep::elsewhere())
+    };
+    let Some(_step) = step else {
+        return carry_out_held(call, transfer, descriptor, Decision::Inline, None);
+    };
+    let result = transfer.call(0);
+    suspicion.end_quiet_call(policy::SLOW_WRITE_NS);
+    end_quick_write(call, descriptor, result)
 }
 
 /// Continues after a non-blocking attempt: submits on a miss.

@@ -25,11 +25,33 @@ const COMPUTING: u64 = 20;
 pub struct Suspicion {
     /// How many of the next calls are watched.
     left: Cell<u8>,
+    /// When the last call ended whose end alone was timed.
+    last: Cell<Stopwatch>,
 }
 
 impl Suspicion {
     pub const fn new() -> Self {
-        Self { left: Cell::new(0) }
+        Self {
+            left: Cell::new(0),
+            last: Cell::new(Stopwatch::LONG_AGO),
+        }
+    }
+
+    /// Whether the next call is not watched, because no call took long lately.
+    #[inline(always)]
+    pub fn is_quiet(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    /// Ends a call that is not watched and whose beginning was not timed, which saves one of two
+    /// readings of the clock. Such a call is not slow; but if it ended more than `nanos`
+    /// nanoseconds after the last one, perhaps because it took long, the next calls are watched.
+    #[inline(always)]
+    pub fn end_quiet_call(&self, nanos: u64) {
+        let now = Stopwatch::start();
+        if self.last.replace(now).had_exceeded(&now, nanos) {
+            self.left.set(WATCHED);
+        }
     }
 
     /// Begins to time a call on the calling thread, which owns this suspicion.
