@@ -55,7 +55,11 @@ impl Opens {
     /// Records whether an attempt found the whole path. A hit saves nothing over the plain call, so
     /// no misses are tolerated, as with a large batch.
     #[must_use]
+    #[inline]
     pub fn tried(self, hit: bool) -> Self {
+        if hit && self.names == Learned::NOTHING {
+            return self;
+        }
         let names = if hit {
             self.names.hit(Direction::Read, BATCH)
         } else {
