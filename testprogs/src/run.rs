@@ -1,7 +1,7 @@
 //! Runs one program until it exits and returns all of its output.
 //!
 //! The program does not inherit AIOSHIM_*, FIBER_* or LD_PRELOAD from the caller: a run has only
-//! the variables that its builder sets.
+//! the variables that its builder sets. Of the descriptors it inherits only the standard streams.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,7 @@ impl Run {
 
     /// The run as a [`Command`] whose streams are not set.
     pub fn command(&self) -> Command {
+        withhold_inherited_descriptors();
         let words = self.words();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
@@ -301,6 +303,22 @@ impl Outcome {
             self.error_text()
         )
     }
+}
+
+/// Keeps the descriptors that this process has inherited out of the programs it starts. Everything
+/// that this process opens itself is closed on exec anyway.
+fn withhold_inherited_descriptors() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let entries = std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd is readable");
+        for entry in entries.flatten() {
+            let number: Option<libc::c_int> = entry.file_name().to_string_lossy().parse().ok();
+            if let Some(number) = number.filter(|number| *number > 2) {
+                // SAFETY: the call takes no memory. It fails if the descriptor is closed by now.
+                unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+            }
+        }
+    });
 }
 
 fn quoted(word: &OsStr) -> String {

@@ -60,6 +60,24 @@ fn without_a_number_from_10_on_the_pool_of_threads_does_everything() {
 }
 
 #[test]
+fn a_program_inherits_only_the_standard_streams() {
+    let listed = Run::new("/bin/ls").arg("/proc/self/fd").output();
+    // ls opens the directory.
+    assert_eq!(listed, "0\n1\n2\n3\n");
+}
+
+#[test]
+fn a_program_inherits_no_number_that_the_caller_of_the_tests_has_left_open() {
+    let tests = std::env::current_exe().expect("the path of this program");
+    let script = "exec \"$0\" --exact a_program_inherits_only_the_standard_streams 9<&0";
+    Run::new("/bin/sh")
+        .args(["-c", script])
+        .arg(tests)
+        .run()
+        .success();
+}
+
+#[test]
 fn a_shell_opens_the_numbers_it_names_with_64_descriptors() {
     let Some(bash) = Tool::find("bash") else {
         return;
