@@ -362,6 +362,12 @@ pub fn copy_file_range(
 /// Makes the call here even if libc should make it, because the position turns end when our caller
 /// returns.
 fn move_some(call: &Call<'_>, files: [&Hold; 2], function: impl Fn() -> isize) -> isize {
+    // A hold whose number was closed has a duplicate, which is the shim's; that is no error.
+    let is_refused = |hold: &Hold| !hold.has_moved() && descriptors::is_shim_owned(hold.fd());
+    if files.into_iter().any(is_refused) {
+        errno::set(libc::EBADF);
+        return -1;
+    }
     let verdict = adaptive::call_libc_on_two(call, CallKind::Move, files.map(Hold::fd), &function);
     verdict.settle(call).unwrap_or_else(function)
 }

@@ -6,6 +6,7 @@
 #include "probe.h"
 
 #include <sys/file.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -13,6 +14,8 @@ enum { LARGE = 1 << 20, OTHER = 9000 };
 
 static char *large, *other_data;
 static int other; /* a descriptor of the file that gets the number */
+static int large_file;
+static int sink; /* where sendfile_from sends to */
 
 /* ---- The call that waits -------------------------------------------------------------------- */
 
@@ -32,6 +35,19 @@ static long writev_large(int fd)
 }
 
 static long send_large(int fd) { return send(fd, large, LARGE, 0); }
+
+static long sendfile_to(int fd)
+{
+    off_t at = 0;
+    return sendfile(fd, large_file, &at, LARGE);
+}
+
+static long sendfile_from(int fd)
+{
+    long n = sendfile(sink, fd, NULL, LARGE);
+    close(sink);
+    return n;
+}
 
 static long read_some(int fd)
 {
@@ -67,6 +83,14 @@ static int pipe_writer(int *peer)
     return ends[1];
 }
 
+static int full_pipe(int *peer)
+{
+    int end = pipe_writer(peer), size = fcntl(end, F_GETPIPE_SZ);
+    if (size > LARGE || write(end, large, (size_t)size) != size)
+        die("pipe of %d bytes", size);
+    return end;
+}
+
 static int pipe_reader(int *peer)
 {
     int ends[2];
@@ -83,6 +107,27 @@ static int socket_end(int *peer)
         die("socketpair");
     *peer = ends[0];
     return ends[1];
+}
+
+static int socket_end_with_timeout(int *peer)
+{
+    struct timeval time = { 20, 0 };
+    int end = socket_end(peer);
+    if (setsockopt(end, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time))
+        die("SO_SNDTIMEO");
+    return end;
+}
+
+static int file_and_socket(int *peer)
+{
+    sink = socket_end(peer);
+    return open("large", O_RDONLY | O_CLOEXEC);
+}
+
+static int file_and_socket_with_timeout(int *peer)
+{
+    sink = socket_end_with_timeout(peer);
+    return open("large", O_RDONLY | O_CLOEXEC);
 }
 
 /* The end of the stream shows that the file is no longer open anywhere: the number belongs to
@@ -121,6 +166,11 @@ static const struct call calls[] = {
     { "writev", writev_large, pipe_writer, read_all },
     { "write to a socket", write_large, socket_end, read_all },
     { "send", send_large, socket_end, read_all },
+    { "sendfile to a socket", sendfile_to, socket_end, read_all },
+    { "sendfile to a socket with a timeout", sendfile_to, socket_end_with_timeout, read_all },
+    { "sendfile to a pipe", sendfile_to, full_pipe, read_all },
+    { "sendfile from a file", sendfile_from, file_and_socket, read_all },
+    { "sendfile from a file, timeout", sendfile_from, file_and_socket_with_timeout, read_all },
     { "read", read_some, pipe_reader, write_some },
     { "read from a socket", read_some, socket_end, write_some },
     { "splice", splice_some, pipe_reader, write_some },
@@ -205,11 +255,13 @@ static void probe(void)
     make_file("other", OTHER);
     large = allocate(LARGE);
     pattern(large, LARGE, 1);
+    make_file("large", LARGE);
+    large_file = open("large", O_RDONLY | O_CLOEXEC);
     other_data = allocate(OTHER);
     pattern(other_data, OTHER, OTHER);
     other = open("other", O_RDWR | O_CLOEXEC);
-    if (other < 0)
-        die("other");
+    if (other < 0 || large_file < 0)
+        die("open");
     task_sem_init(&about_to_call, 0);
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++)
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {

@@ -29,10 +29,15 @@ pub fn call_libc<R: CResult>(
     file: c_int,
     function: impl Fn() -> R,
 ) -> Verdict<R> {
+    if descriptors::is_shim_owned(file) {
+        // To the program this descriptor is not open, and fstat(2) is how a program checks.
+        return Verdict::Failed(Errno::BADF);
+    }
     call_libc_on_two(call, kind, [file, NO_FILE], function)
 }
 
-/// Like [`call_libc`], with two descriptors; the first is the one that may be slow.
+/// Like [`call_libc`], with two descriptors, which may be the shim's own; the first is the one that
+/// may be slow.
 #[inline]
 pub fn call_libc_on_two<R: CResult>(
     call: &Call<'_>,
@@ -40,12 +45,7 @@ pub fn call_libc_on_two<R: CResult>(
     files: [c_int; 2],
     function: impl Fn() -> R,
 ) -> Verdict<R> {
-    let [file, _] = files;
-    if files.into_iter().any(descriptors::is_shim_owned) {
-        // To the program this descriptor is not open, and fstat(2) is how a program checks.
-        return Verdict::Failed(Errno::BADF);
-    }
-    let latency = LatencySlot::of(kind, file);
+    let latency = LatencySlot::of(kind, files[0]);
     match policy::adaptive(kind, latency.slow_rate(), call.load()) {
         Decision::PassThrough(reason) => Verdict::PassThrough(reason),
         Decision::Submit if !call.is_sole_fiber() => call_on_pool(call, kind, files, function),
