@@ -112,6 +112,7 @@ probes! {
         replaced_descriptor, [1];
         close_by_thread, [1];
         close_all, [1, 3];
+        close_range, [1];
     }
     pipe {
         pipes, [1, 3];

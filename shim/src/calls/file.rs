@@ -4,7 +4,7 @@
 //! fiber that called read(2) before is then inside the read, as a thread would be, and keeps its
 //! file.
 
-use super::{Verdict, flock};
+use super::{Verdict, flock, thread_state};
 use crate::engine::{FdPin, KernelCall, Request};
 use crate::runtime::call::Call;
 use crate::runtime::completion::Unfinished;
@@ -264,12 +264,29 @@ pub fn before_closedir(directory: *mut libc::DIR) -> Option<c_int> {
 
 /// close_range(2), which libc has since 2.34. This is not a row of the table, because an older libc
 /// has no such function. Like libc's, it makes the system call, but leaves out the shim's own
-/// descriptors.
+/// descriptors, which are closed on exec anyway.
 #[unsafe(no_mangle)]
 pub extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    match close_others(first, last, |first, last| {
-        sys::close_range(first, last, flags)
-    }) {
+    let (unshare, on_exec) = (
+        libc::CLOSE_RANGE_UNSHARE as c_int,
+        libc::CLOSE_RANGE_CLOEXEC as c_int,
+    );
+    let close = |first, last| sys::close_range(first, last, flags);
+    let is_valid = first <= last && flags & !(unshare | on_exec) == 0;
+    let closes = is_valid && flags & on_exec == 0;
+    let call = || {
+        if closes {
+            close_others(first, last, close)
+        } else {
+            close(first, last)
+        }
+    };
+    let result = if is_valid && flags & unshare != 0 {
+        thread_state::unshare_descriptors(call)
+    } else {
+        call()
+    };
+    match result {
         Ok(()) => 0,
         Err(error) => {
             errno::set(error.0);
@@ -312,7 +329,6 @@ fn close_others(
         }
         from = own + 1;
     });
-    // If the range is empty or invalid from the start, return the kernel's own answer.
     if from <= last || from == first {
         result.and(close(from, last))
     } else {

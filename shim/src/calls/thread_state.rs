@@ -196,6 +196,12 @@ pub fn unshare(real: unsafe extern "C" fn(c_int) -> c_int, flags: c_int) -> c_in
     )
 }
 
+/// A call that gives the thread a descriptor table of its own, besides unshare(2). The descriptors
+/// of pool threads and of io_uring's kernel threads then differ, as namespaces may.
+pub fn unshare_descriptors<R, E>(call: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+    change(Change::Namespaces, Result::is_err, call)
+}
+
 /// setns(2).
 pub fn setns(real: unsafe extern "C" fn(c_int, c_int) -> c_int, fd: c_int, kind: c_int) -> c_int {
     // SAFETY: libc's own function, with its caller's arguments.
