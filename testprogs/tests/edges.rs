@@ -176,6 +176,8 @@ probes! {
         idle_locks, [1];
         free_locks, [1];
         message_queues, [1, 3];
+        futex2, [1, 3];
+        requeue, [1];
     }
     time {
         clock_namespace, [1, 3];

@@ -23,13 +23,14 @@ pub fn dispatch(
     e: c_long,
     f: c_long,
 ) -> Verdict {
-    if number == libc::SYS_futex && call.thread.conversion().includes_locks() {
+    if !call.thread.conversion().includes_locks() {
+        return Verdict::PassThrough(Reason::Quick);
+    }
+    if number == libc::SYS_futex {
         return futex::futex(call, [a, b, c, d, e, f]);
     }
-    if number == libc::SYS_futex_waitv && call.thread.conversion().includes_locks() {
-        return futex::waitv(call, [a, b, c, d, e, f]);
-    }
-    Verdict::PassThrough(Reason::Quick)
+    futex::wait_of_futex2(call, number, [a, b, c, d, e, f])
+        .unwrap_or(Verdict::PassThrough(Reason::Quick))
 }
 
 fn makes_child(number: Number) -> bool {
@@ -56,9 +57,9 @@ pub unsafe fn plainly(
     e: c_long,
     f: c_long,
 ) -> c_long {
-    if number == libc::SYS_futex {
+    if futex::may_wake(number) {
         // SAFETY: libc's own function, with its caller's arguments.
-        return unsafe { wake(real, [a, b, c, d, e, f]) };
+        return unsafe { wake(real, number, [a, b, c, d, e, f]) };
     }
     if thread_state::is_change(number) {
         // SAFETY: libc's own function, with its caller's arguments.
@@ -77,17 +78,17 @@ pub unsafe fn plainly(
 /// # Safety
 /// The requirements of the system call apply.
 #[inline(never)]
-unsafe fn wake(real: Syscall, mut arguments: futex::Arguments) -> c_long {
-    let woken = futex::wake_fibers(&mut arguments);
-    if woken > 0 && arguments[2] == 0 {
-        return woken;
+unsafe fn wake(real: Syscall, number: Number, mut arguments: futex::Arguments) -> c_long {
+    let woken = futex::wake_fibers(number, &mut arguments);
+    if woken.is_enough {
+        return woken.n;
     }
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: libc's own function, with its caller's arguments.
-    let result = unsafe { real(libc::SYS_futex, a, b, c, d, e, f) };
-    if result < 0 && woken > 0 {
-        woken
+    let result = unsafe { real(number, a, b, c, d, e, f) };
+    if result < 0 && woken.n > 0 {
+        woken.n
     } else {
-        result + woken
+        result + woken.n
     }
 }

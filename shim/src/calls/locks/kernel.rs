@@ -30,8 +30,8 @@ pub struct Futex {
 pub const ALL: u32 = u32::MAX;
 
 /// FUTEX2_SIZE_U32 and FUTEX2_PRIVATE.
-const SIZE_U32: u32 = 2;
-const PRIVATE: u32 = 128;
+pub const SIZE_U32: u32 = 2;
+pub const PRIVATE: u32 = 128;
 
 impl Futex {
     /// A futex wait on a word of a libc lock.
