@@ -99,7 +99,7 @@ pub struct Refusal(&'static [&'static str]);
 
 impl Refusal {
     /// Each io_uring call with each error, and combinations that also refuse Linux AIO.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal(&["setup=EPERM"]),
         Refusal(&["setup=ENOSYS"]),
         Refusal(&["setup=ENOMEM"]),
@@ -114,7 +114,11 @@ impl Refusal {
         Refusal(&["setup=ENOMEM", "io_setup=EAGAIN"]),
         Refusal(&["setup=EPERM", "io_submit=EPERM"]),
         Refusal(&["enter=ENOSYS", "io_submit=ENOSYS"]),
+        Refusal(&["setup=EPERM", "contexts=EAGAIN"]),
     ];
+
+    /// As if all contexts of Linux AIO were in use (fs.aio-max-nr).
+    pub const CONTEXTS: Refusal = Refusal(&["contexts=EAGAIN"]);
 
     /// The launcher that installs the filter; skips if filters are not allowed.
     pub fn launcher(self) -> Option<Launcher> {
@@ -143,6 +147,7 @@ impl Refusal {
         match self.0 {
             [one] if one.starts_with("register") => "io_uring",
             [_] => "linux-aio",
+            [.., last] if last.starts_with("contexts") => "linux-aio",
             _ => "threads",
         }
     }

@@ -96,6 +96,31 @@ fn every_engine_gives_the_same() {
 }
 
 #[test]
+fn linux_aio_without_free_contexts_is_reported_once_and_the_pool_takes_over() {
+    let Some(launcher) = Refusal::CONTEXTS.launcher() else {
+        return;
+    };
+    let dir = Scratch::new();
+    let file = dir.file("file", vec![7; 1 << 20]);
+    let run = || {
+        Run::new(program("apps/randread", Flavor::Plain))
+            .args(["-n32", "-r20", "--direct"])
+            .arg(&file)
+    };
+    let expected = run().arg("--threads").output();
+    for workers in ["-w1", "-w3"] {
+        let run = run().arg(workers).preload(true).under(launcher.clone());
+        let outcome = run.env("AIOSHIM_ENGINE", "aio").run().success();
+        assert_eq!(outcome.text(), expected, "{}", outcome.report());
+        let told = outcome.error_text();
+        assert_eq!(told.lines().count(), 1, "{}", outcome.report());
+        for part in ["fs.aio-max-nr", "thread pool"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+}
+
+#[test]
 fn the_pool_has_no_more_threads_than_it_may() {
     let dir = Scratch::new();
     let run = Run::new(program("resources/pool_threads", Flavor::Plain))

@@ -21,10 +21,11 @@ mod spare;
 use super::readiness::Readiness;
 use super::{Data, Direction, Engine, Request, Sink, Transfer, Wait};
 use crate::host::Token;
-use crate::state::log;
+use crate::state::{log, options};
 use context::{Context, Event, Iocb};
 use format::options::{EngineChoice, Level};
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 use sys::errno::Errno;
 
 pub struct LinuxAio {
@@ -49,6 +50,32 @@ enum ContextSlot {
     Created(Context),
     /// The kernel refused a context; the thread pool does the operations.
     Refused,
+}
+
+/// Reports once that the kernel refuses contexts. It is a warning if the user asked for this engine.
+#[cold]
+fn say_refused(error: Errno) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let level = if options::current().engine == EngineChoice::Aio {
+        Level::Warn
+    } else {
+        Level::Info
+    };
+    let cause = if error == Errno::AGAIN {
+        ", because all contexts that fs.aio-max-nr allows are in use"
+    } else {
+        ""
+    };
+    log::say(
+        level,
+        format_args!(
+            "Linux AIO: io_setup failed: {error}{cause}; direct transfers and fsync use the thread \
+            pool instead"
+        ),
+    );
 }
 
 /// How many consecutive times the kernel may lack memory for an operation.
@@ -85,13 +112,7 @@ impl LinuxAio {
             self.context = match spare::take() {
                 Ok(context) => ContextSlot::Created(context),
                 Err(error) => {
-                    log::say(
-                        Level::Info,
-                        format_args!(
-                            "io_setup failed: {error}; this thread uses the thread pool for \
-                            direct transfers"
-                        ),
-                    );
+                    say_refused(error);
                     ContextSlot::Refused
                 }
             };
