@@ -85,6 +85,9 @@ fn a_constructor_that_waits_in_dlopen_gets_on() {
     };
     let expected = run("--threads").output();
     assert!(expected.contains("let through"), "{expected}");
+    if !expected.contains("converted 1") {
+        return skip("libc cannot load its conversions from UTF-16");
+    }
     for engine in &ENGINES[..3] {
         for workers in ["-w1", "-w3"] {
             let run = run(workers).preload(true).env("AIOSHIM_ENGINE", *engine);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waiting_library - a library whose constructor and destructor look up names, run a command and
- * wait for another task. */
+/* waiting_library - a library whose constructor and destructor look up names, run a command, open a
+ * file with a conversion that libc loads as a library, and wait for another task. */
 #define _GNU_SOURCE
 #include <netdb.h>
 #include <pwd.h>
@@ -18,8 +18,11 @@ static void look_up(const char *when)
     int user = getpwnam("root") != NULL, name = getaddrinfo("127.0.0.1", "80", NULL, &found);
     int file = stat("/etc/passwd", &about), said = fgets(text, sizeof text, command) != NULL,
         ended = pclose(command);
-    printf("%s: user %d, name %d, file %d, said %d, ended %d\n", when, user, name, file, said,
-           ended);
+    FILE *converted = fopen("/etc/passwd", "r,ccs=UTF-16");
+    printf("%s: user %d, name %d, file %d, said %d, ended %d, converted %d\n", when, user, name,
+           file, said, ended, converted != NULL);
+    if (converted)
+        fclose(converted);
     if (found)
         freeaddrinfo(found);
 }
