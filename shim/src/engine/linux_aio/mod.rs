@@ -52,7 +52,7 @@ enum ContextSlot {
     Refused,
 }
 
-/// Reports once that the kernel refuses contexts. It is a warning if the user asked for this engine.
+/// Reports once that the kernel refuses contexts: a warning if the user asked for this engine.
 #[cold]
 fn say_refused(error: Errno) {
     static SAID: AtomicBool = AtomicBool::new(false);
