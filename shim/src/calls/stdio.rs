@@ -114,8 +114,11 @@ fn on_pool(call: &Call<'_>, function: impl FnOnce() -> *mut FILE) -> Verdict {
 
 /// The remaining output is written through the jump table, but no fiber may be inside the stream.
 pub fn fclose(call: &Call<'_>, stream: *mut FILE) -> Verdict {
-    // SAFETY: the C caller passes an open stream; fileno returns -1 for one without a descriptor.
+    let errno = errno::get();
+    // SAFETY: the C caller passes an open stream; fileno returns -1 for one without a descriptor,
+    // and changes errno.
     call.thread.submit_users_of(unsafe { libc::fileno(stream) });
+    errno::set(errno);
     leave_alone(call, stream);
     Verdict::PassThrough(Reason::Quick)
 }
