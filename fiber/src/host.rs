@@ -118,9 +118,14 @@ mod callbacks {
     }
 
     pub extern "C" fn unpark(data: *mut c_void, fiber: *mut c_void) {
+        let worker = worker(data);
+        if fiber == worker.current().cast() {
+            // This begins a yield.
+            worker.yields().note(worker.round(), worker.ready().len());
+        }
         // SAFETY: the shim unparks a fiber once per park, on the fiber's own thread, which is the
         // thread of this worker.
-        unsafe { make_ready_here(worker(data), fiber.cast::<Fiber>()) };
+        unsafe { make_ready_here(worker, fiber.cast::<Fiber>()) };
     }
 
     pub extern "C" fn runnable(data: *mut c_void) -> c_uint {
@@ -136,7 +141,7 @@ mod callbacks {
     pub extern "C" fn alone(data: *mut c_void) -> c_int {
         let worker = worker(data);
         if worker.runnable() > 0 {
-            0
+            -c_int::from(others_can_wait(worker))
         } else if worker.remote().load().started() == 1 {
             // A fiber of another worker may cancel this one, but cancellation cannot interrupt a
             // plain call. With several workers, return 1: it allows only plain calls that wait for
@@ -145,6 +150,16 @@ mod callbacks {
         } else {
             c_int::from(!clock::is_soon(worker.first_timer()))
         }
+    }
+
+    /// Whether the fibers that can run have all yielded in the middle of their work, and no timer
+    /// of another one expires soon.
+    fn others_can_wait(worker: &Worker) -> bool {
+        let ready = worker.ready().len();
+        ready == worker.runnable()
+            && worker.yields().include_all(worker.round(), ready)
+            && !worker.remote().cancel_requests().has_any()
+            && !clock::is_soon(worker.first_timer())
     }
 
     /// Returns the addresses of the worker's turn counter and of its pointer to the running fiber.

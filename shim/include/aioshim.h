@@ -121,12 +121,16 @@ typedef struct aioshim_host {
     /* Called from any thread: makes the attached thread call aioshim_poll soon. If the host's
      * threads sleep only inside aioshim_poll, call aioshim_wake here. */
     void (*wake)(void *data);
-    /* Optional (NULL means always 0). Called when no other fiber is runnable; tells whether
-     * blocking this thread would delay another fiber. Return 2 if the running fiber is the only
-     * living fiber of its thread. Return 1 if no other fiber of the thread can become runnable for
-     * about 5 ms (longer than a disk access) unless another thread wakes one; no host timer may
-     * expire in that time. Otherwise return 0. With 2 the shim makes any call as a plain blocking
-     * call; with 1 it does so only for calls that wait for a disk at most. */
+    /* Optional (NULL means always 0). Tells whether blocking this thread would delay another fiber.
+     * Return 2 if the running fiber is the only living fiber of its thread. Return 1 if no other
+     * fiber of the thread can become runnable for about 5 ms (longer than a disk access) unless
+     * another thread wakes one; no host timer may expire in that time. Otherwise return 0. With 2
+     * the shim makes any call as a plain blocking call; with 1 it does so only for calls that wait
+     * for a disk at most.
+     * If others are runnable, it is called when a fiber has used up its quantum. A host may then
+     * return -1: all of them yielded when they last ran (by unpark of the running fiber and park),
+     * nothing has happened to any fiber since, and no host timer expires within about 5 ms. The
+     * fiber then keeps the thread for up to 3 ms. */
     int (*alone)(void *data);
     /* Optional. Fills in *out, or leaves it as it is. */
     void (*watch)(void *data, aioshim_watch_t *out);

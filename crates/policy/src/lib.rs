@@ -9,10 +9,12 @@
 
 mod learned;
 mod opens;
+mod quantum;
 mod slow_rate;
 
 pub use learned::Learned;
 pub use opens::{Opens, SLOW_OPEN_NS};
+pub use quantum::{INLINE_BUDGET, may_continue};
 pub use slow_rate::{CallKind, SLOW_NS, SlowRate, adaptive};
 
 /// The costs of a cached 4 KiB read: a non-blocking attempt (preadv2 with RWF_NOWAIT) that hits, an
@@ -32,23 +34,6 @@ pub const LARGE: usize = 16 << 10;
 
 /// A buffered write that took longer than this many nanoseconds was throttled by the kernel.
 pub const SLOW_WRITE_NS: u64 = 200_000;
-
-/// How many calls a fiber may complete inline before it lets the thread's other fibers run.
-pub const INLINE_BUDGET: u32 = 64;
-
-/// How long a fiber may continue after that if no fiber waits in the shim, and how long the turns
-/// of all runnable fibers together may take. A turn that ends before its data are used twice makes
-/// the next one load them into the CPU's caches again. Longer turns would gain a little more, but
-/// would delay sleeping fibers (docs/measured.md).
-const MAX_QUANTUM_NS: u64 = 500_000;
-const MAX_ROUND_NS: u64 = 16_000_000;
-
-/// Whether the running fiber may continue. `nanos` is the time since it first exhausted
-/// [`INLINE_BUDGET`], `runnable` the number of other runnable fibers.
-pub fn may_continue(nanos: u64, runnable: u32, fibers_wait: bool) -> bool {
-    // If no other fiber is runnable, a scheduling round is free.
-    runnable > 0 && !fibers_wait && nanos < MAX_QUANTUM_NS.min(MAX_ROUND_NS / u64::from(runnable))
-}
 
 /// The direction of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -453,21 +438,6 @@ mod tests {
             read(FILE.with_skip(Direction::Read, 1), MANY, LARGE, false),
             Decision::Submit
         );
-    }
-
-    #[test]
-    fn a_turn_is_long_where_it_keeps_nobody_waiting_and_no_round_is() {
-        assert!(
-            may_continue(MAX_QUANTUM_NS - 1, 15, false) && !may_continue(MAX_QUANTUM_NS, 15, false)
-        );
-        assert!(!may_continue(0, 15, true) && !may_continue(0, 0, false));
-        for runnable in [100, 10_000, u32::MAX] {
-            assert!(!may_continue(
-                MAX_ROUND_NS / u64::from(runnable),
-                runnable,
-                false
-            ));
-        }
     }
 
     #[test]

@@ -54,6 +54,43 @@ impl Round {
     }
 }
 
+/// The last yields of a worker's fibers: they tell whether the fibers that can run are all in the
+/// middle of their work, as opposed to fibers for which an event has just happened.
+#[derive(Default)]
+pub(crate) struct Yields {
+    /// How many turns in a row ended by a yield, while no fiber was added to the ready ones.
+    in_a_row: Cell<usize>,
+    /// The turn that the last of them ended, and how many other fibers were ready then.
+    turn: Cell<u32>,
+    ready: Cell<usize>,
+}
+
+impl Yields {
+    /// Notes that the running fiber ends its turn by a yield while `ready` others can run.
+    pub(crate) fn note(&self, round: &Round, ready: usize) {
+        let in_a_row = if self.continues(round, ready) {
+            self.in_a_row.get() + 1
+        } else {
+            1
+        };
+        self.in_a_row.set(in_a_row);
+        self.turn.set(round.count.load(Ordering::Relaxed));
+        self.ready.set(ready);
+    }
+
+    /// Returns whether the turn before the present one ended by a yield, and no fiber was added
+    /// since.
+    fn continues(&self, round: &Round, ready: usize) -> bool {
+        let turn = round.count.load(Ordering::Relaxed);
+        turn == self.turn.get().wrapping_add(1) && ready == self.ready.get()
+    }
+
+    /// Returns whether each of the `ready` fibers ended its last turn by a yield.
+    pub(crate) fn include_all(&self, round: &Round, ready: usize) -> bool {
+        self.in_a_row.get() >= ready && self.continues(round, ready)
+    }
+}
+
 /// A pointer that other threads may read.
 pub(crate) struct Published<T>(AtomicPtr<T>);
 
@@ -81,6 +118,25 @@ impl<T> Published<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fiber_that_was_made_ready_is_not_among_those_that_yielded() {
+        let (round, yields) = (Round::new(), Yields::default());
+        for turn in 1..=3 {
+            round.take_turn();
+            assert!(!yields.include_all(&round, 3), "turn {turn}");
+            yields.note(&round, 3);
+        }
+        round.take_turn();
+        assert!(yields.include_all(&round, 3));
+        assert!(!yields.include_all(&round, 4), "one was added");
+        // It parks, so its turn does not end by a yield.
+        round.take_turn();
+        assert!(!yields.include_all(&round, 3));
+        yields.note(&round, 3);
+        round.take_turn();
+        assert!(!yields.include_all(&round, 3));
+    }
 
     #[test]
     fn a_round_may_end_after_the_counter_overflows() {

@@ -5,7 +5,7 @@
 
 use super::crowding::Creations;
 use super::remote::Remote;
-use super::round::{Published, Round};
+use super::round::{Published, Round, Yields};
 use super::runtime::Runtime;
 use super::shim::Attachment;
 use super::spin_time::SpinTime;
@@ -58,6 +58,7 @@ pub(crate) struct Worker {
     shim: Cell<Option<Attachment>>,
     spin_time: SpinTime,
     creations: Creations,
+    yields: Yields,
     /// The time when deep stacks were last trimmed.
     trimmed_at: Cell<Instant>,
     remote: Remote,
@@ -87,6 +88,7 @@ impl Worker {
             shim: Cell::new(None),
             spin_time: SpinTime::new(),
             creations: Creations::default(),
+            yields: Yields::default(),
             trimmed_at: Cell::new(0),
             remote: Remote::new(stealer),
         }
@@ -144,6 +146,11 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn round(&self) -> &Round {
         &self.round
+    }
+
+    /// The last yields of its fibers in the shim.
+    pub(crate) fn yields(&self) -> &Yields {
+        &self.yields
     }
 
     /// The number of fibers that could run on this worker now, not counting the running one.

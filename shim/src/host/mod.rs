@@ -230,11 +230,22 @@ impl Host {
         unsafe { (self.table.runnable)(self.data) }
     }
 
+    /// The answer of the callback `alone`.
     #[inline]
-    pub fn contention(&self) -> Contention {
+    fn alone(&self) -> c_int {
         // SAFETY: a callback of an attached host, called on its thread (aioshim.h).
         let ask = |alone: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { alone(self.data) };
-        match self.table.alone.map_or(0, ask) {
+        self.table.alone.map_or(0, ask)
+    }
+
+    /// Whether the host says that all its runnable fibers yielded in the middle of their work.
+    pub fn others_can_wait(&self) -> bool {
+        self.alone() < 0
+    }
+
+    #[inline]
+    pub fn contention(&self) -> Contention {
+        match self.alone() {
             ..=0 => Contention::OthersRunnable,
             1 => Contention::NoneNow,
             2.. => Contention::SoleFiber,

@@ -23,7 +23,8 @@ impl Thread {
         let now = sys::now();
         let fibers_wait = self.in_flight() > 0 || !self.mailbox.is_empty();
         let over = self.quantum.overrun(now);
-        if policy::may_continue(over, self.host.runnable(), fibers_wait) {
+        let runnable = self.host.runnable();
+        if policy::may_continue(over, runnable, fibers_wait, || self.host.others_can_wait()) {
             self.quantum.extend(now);
         } else {
             self.yield_now(fiber);
