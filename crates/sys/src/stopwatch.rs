@@ -66,6 +66,12 @@ impl Stopwatch {
         passed > nanos && in_nanos(passed) > nanos
     }
 
+    /// Whether surely at most `nanos` nanoseconds had passed when `later` was started.
+    #[inline(always)]
+    pub fn surely_within(&self, later: &Self, nanos: u64) -> bool {
+        later.0.wrapping_sub(self.0) <= nanos
+    }
+
     /// Elapsed nanoseconds within a factor of two, assuming a 2.5 GHz counter (CPUs of recent
     /// years: 1.8 to 4 GHz).
     #[inline(always)]

@@ -18,6 +18,11 @@ use sys::stopwatch::Stopwatch;
 /// How many calls are watched after one that took long.
 const WATCHED: u8 = 8;
 
+/// While the ends of calls that are not watched are closer together than this, the clock is read
+/// only once in [`UNREAD`] + 1 of them.
+const CLOSE_NS: u64 = 16_000;
+const UNREAD: u8 = 3;
+
 /// A call that only computes is slow if it takes this many times as long as a slow wait.
 const COMPUTING: u64 = 20;
 
@@ -25,8 +30,10 @@ const COMPUTING: u64 = 20;
 pub struct Suspicion {
     /// How many of the next calls are watched.
     left: Cell<u8>,
-    /// When the last call ended whose end alone was timed.
+    /// When the clock was last read at the end of a call that is not watched.
     last: Cell<Stopwatch>,
+    /// How many such calls may end before it is read again.
+    unread: Cell<u8>,
 }
 
 impl Suspicion {
@@ -34,6 +41,7 @@ impl Suspicion {
         Self {
             left: Cell::new(0),
             last: Cell::new(Stopwatch::LONG_AGO),
+            unread: Cell::new(0),
         }
     }
 
@@ -43,13 +51,24 @@ impl Suspicion {
         self.left.get() == 0
     }
 
-    /// Ends a call that is not watched and whose beginning was not timed, which saves one of two
-    /// readings of the clock. Such a call is not slow; but if it ended more than `nanos`
-    /// nanoseconds after the last one, perhaps because it took long, the next calls are watched.
+    /// Ends a call that is not watched and whose beginning was not timed, which saves readings of
+    /// the clock. Such a call is not slow; but if more than `nanos` nanoseconds have passed since
+    /// the last reading, perhaps because the call took long, the next calls are watched.
     #[inline(always)]
     pub fn end_quiet_call(&self, nanos: u64) {
+        match self.unread.get() {
+            0 => self.read_clock(nanos),
+            left => self.unread.set(left - 1),
+        }
+    }
+
+    #[inline(always)]
+    fn read_clock(&self, nanos: u64) {
         let now = Stopwatch::start();
-        if self.last.replace(now).had_exceeded(&now, nanos) {
+        let last = self.last.replace(now);
+        if last.surely_within(&now, CLOSE_NS) {
+            self.unread.set(UNREAD);
+        } else if last.had_exceeded(&now, nanos) {
             self.left.set(WATCHED);
         }
     }
@@ -180,6 +199,22 @@ mod tests {
         assert_eq!(spent(counts(7, 3), counts(7, 4)), Spent::Preempted);
         assert_eq!(spent(counts(7, 3), counts(8, 4)), Spent::Waiting);
         assert_eq!(spent(counts(7, 3), counts(7, 3)), Spent::Computing);
+    }
+
+    #[test]
+    fn a_wait_is_noticed_though_the_clock_is_read_once_in_several_calls() {
+        sys::stopwatch::calibrate();
+        let suspicion = Suspicion::new();
+        suspicion.last.set(Stopwatch::start());
+        for close in [false, true] {
+            suspicion.unread.set(if close { UNREAD } else { 0 });
+            block();
+            for _ in 0..=UNREAD {
+                suspicion.end_quiet_call(LIMIT);
+            }
+            assert!(!suspicion.is_quiet());
+            suspicion.left.set(0);
+        }
     }
 
     #[test]
