@@ -137,3 +137,40 @@ fn many_descriptors_of_one_file_are_not_all_compared() {
         output.success().report()
     );
 }
+
+/// A new file is a regular file, so the first write to it need not find that out.
+#[test]
+fn a_new_file_that_is_written_once_is_not_examined() {
+    const FILES: usize = 64;
+    let Some(strace) = Tool::strace() else { return };
+    let (dir, out) = (Scratch::new(), Scratch::new());
+    std::fs::create_dir(dir.join("from")).expect("a directory");
+    for n in 0..FILES {
+        dir.file(&format!("from/{n}"), vec![7; 3000]);
+    }
+    let log = out.join("log");
+    let launcher = Launcher::new(strace.path())
+        .arg("-f")
+        .arg("-e")
+        .arg("trace=fstat,newfstatat")
+        .arg("-o");
+    let output = Run::new(program("apps/copytree", Flavor::Plain))
+        .arg("from")
+        .arg("to")
+        .dir(dir.path())
+        .preload(true)
+        .under(launcher.arg(&log))
+        .run()
+        .success();
+    let log = std::fs::read_to_string(log).expect("what strace wrote");
+    // The program asks for the mode of each file that it reads.
+    let of_descriptors = log
+        .lines()
+        .filter(|line| line.contains("fstat(") || line.contains(", \"\", "))
+        .count();
+    assert!(
+        of_descriptors < FILES * 3 / 2,
+        "{of_descriptors} look-ups of {FILES} files\n{}",
+        output.report()
+    );
+}

@@ -51,6 +51,9 @@ const O_LARGEFILE: c_int = 0o100_000;
 /// Lookups with these flags may change the file system; RESOLVE_CACHED rejects them at once.
 const CHANGES: c_int = libc::O_CREAT | libc::O_TRUNC;
 
+/// With these flags the file is new, and so it is a regular file.
+const NEW: c_int = libc::O_CREAT | libc::O_EXCL;
+
 pub fn open(call: &Call<'_>, path: *const c_char, flags: c_int, mode: libc::mode_t) -> Verdict {
     openat(call, libc::AT_FDCWD, path, flags, mode)
 }
@@ -132,14 +135,9 @@ fn can_be_tried(flags: c_int) -> bool {
 
 /// Whether these flags rule out a FIFO, or an open that blocks on one.
 fn never_waits_for_peer(flags: c_int) -> bool {
-    [
-        libc::O_NONBLOCK,
-        libc::O_DIRECTORY,
-        // A newly created file is a regular file.
-        libc::O_CREAT | libc::O_EXCL,
-    ]
-    .into_iter()
-    .any(|bits| flags & bits == bits)
+    [libc::O_NONBLOCK, libc::O_DIRECTORY, NEW]
+        .into_iter()
+        .any(|bits| flags & bits == bits)
 }
 
 /// Whether the path was recently that of a regular file.
@@ -256,7 +254,8 @@ impl Open {
             return Answer::Waits;
         }
         if self.never_waits_for_peer || self.was_a_file {
-            Descriptor::opened(fd, self.flags, self.was_a_file);
+            let is_file = self.was_a_file || self.flags & NEW == NEW;
+            Descriptor::opened(fd, self.flags, is_file);
             return Answer::Done(Ok(fd));
         }
         let has_position = sys::lseek(fd, 0, libc::SEEK_CUR).is_ok();

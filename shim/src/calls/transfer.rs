@@ -9,6 +9,7 @@ use crate::record::trace::AttemptOutcome;
 use crate::runtime::call::Call;
 use crate::runtime::completion::{Completion, Unfinished};
 use crate::runtime::position::{self, PositionGuard};
+use crate::state::attached;
 use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Reason};
@@ -29,8 +30,8 @@ const PREFETCHES: u32 = 4;
 /// cache line of stack is a cache miss.
 #[inline(always)]
 pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
-    let descriptor = if transfer.at_position() && transfer.direction == Direction::Read {
-        Descriptor::get_for_read(transfer.fd)
+    let descriptor = if transfer.at_position() {
+        Descriptor::get_at_position(transfer.fd)
     } else {
         Descriptor::get(transfer.fd)
     };
@@ -220,52 +221,49 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     result.map(|n| n as isize)
 }
 
-/// A buffered write: the plain call, timed.
-fn write_timed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
-    let timing = call.thread.suspicion().start();
-    let result = transfer.call(0);
-    if timing.was_slow(policy::SLOW_WRITE_NS) {
-        call.note(|record| record.set_outcome(AttemptOutcome::Miss));
-        descriptor.missed(Direction::Write, 0);
-        call.inline();
-        return Verdict::from_result(result.map(|n| n as isize));
+/// A buffered write: the plain call. If possible, it needs neither a hold nor a turn.
+#[inline(never)]
+fn write_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
+    let step = if !call.has_engine() {
+        None
+    } else if !transfer.at_position() {
+        Some(position::SingleStep::elsewhere())
+    } else if call.thread.suspicion().is_quiet() || attached::is_single() {
+        // Another thread that takes a turn waits for this write. It waits long only if the kernel
+        // begins to throttle writes now; the next ones then take turns, too.
+        position::SingleStep::begin(call)
+    } else {
+        None
+    };
+    match step {
+        Some(_step) => write_timed(call, transfer, descriptor),
+        None => carry_out_held(call, transfer, descriptor, Decision::Inline, None),
     }
-    end_quick_write(call, descriptor, result)
 }
 
-/// The verdict on a buffered write that the kernel did not throttle, as far as is known.
+/// The plain call, timed. While calls are quick, only its end is.
 #[inline(always)]
-fn end_quick_write(
-    call: &Call<'_>,
-    descriptor: Descriptor,
-    result: Result<usize, Errno>,
-) -> Verdict {
+fn write_timed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
+    let suspicion = call.thread.suspicion();
+    let result = if suspicion.is_quiet() {
+        let result = transfer.call(0);
+        suspicion.end_quiet_call(policy::SLOW_WRITE_NS);
+        result
+    } else {
+        let timing = suspicion.start();
+        let result = transfer.call(0);
+        if timing.was_slow(policy::SLOW_WRITE_NS) {
+            call.note(|record| record.set_outcome(AttemptOutcome::Miss));
+            descriptor.examined().missed(Direction::Write, 0);
+            call.inline();
+            return Verdict::from_result(result.map(|n| n as isize));
+        }
+        result
+    };
     call.note(|record| record.set_outcome(AttemptOutcome::Hit));
     descriptor.hit(Direction::Write, || 0);
     call.inline();
     Verdict::from_result(result.map(|n| n as isize))
-}
-
-/// A buffered write: the plain call. While calls are quick, it needs neither a hold nor a turn, and
-/// only its end is timed.
-#[inline(never)]
-fn write_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
-    let suspicion = call.thread.suspicion();
-    // Another thread that takes a turn waits for this write. It waits long only if the kernel
-    // begins to throttle writes now; the next ones then take turns, too.
-    let step = if !suspicion.is_quiet() || !call.has_engine() {
-        None
-    } else if transfer.at_position() {
-        position::SingleStep::begin(call)
-    } else {
-        Some(position::SingleStep::elsewhere())
-    };
-    let Some(_step) = step else {
-        return carry_out_held(call, transfer, descriptor, Decision::Inline, None);
-    };
-    let result = transfer.call(0);
-    suspicion.end_quiet_call(policy::SLOW_WRITE_NS);
-    end_quick_write(call, descriptor, result)
 }
 
 /// Continues after a non-blocking attempt: submits on a miss.

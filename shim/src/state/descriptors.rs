@@ -34,9 +34,9 @@ const HELD: u64 = 1 << 32;
 /// Not examined since it was opened: only the flags are known, and possibly that it has a position.
 const OPENED: u64 = 1 << 27;
 const POSITION: u64 = 1 << 28;
-/// Counts the reads made with that knowledge: 2 bits, of those that later hold learned values.
-const READS: u64 = 1 << MISSES;
-const ALL_READS: u64 = 3 * READS;
+/// Counts the uses of that knowledge: 2 bits, of those that later hold learned values.
+const USES: u64 = 1 << MISSES;
+const ALL_USES: u64 = 3 * USES;
 /// One of these bits is set once the descriptor was examined.
 const CLASS: u64 = Hint::SEEKABLE.with(Hint::STREAM).bits() as u64;
 /// The learned values are about writes.
@@ -260,12 +260,12 @@ impl Descriptor {
         Self::known(fd).unwrap_or_else(|| Self::examine(fd))
     }
 
-    /// Like [`Self::get`], for a read at the position, which usually finds its data in the cache
-    /// and then needs only to know that there is a position. So the first reads of a file that was
-    /// just opened take the result of its open for an answer, which costs no system call; files
-    /// that are read more often are examined. The answer lacks the inode: [`Self::examined`].
+    /// Like [`Self::get`], for a transfer at the position, which usually only copies data and then
+    /// needs only to know that there is a position. So the first ones after an open take its result
+    /// for an answer, which costs no system call; files that are used more often are examined. The
+    /// answer lacks the inode: [`Self::examined`].
     #[inline]
-    pub fn get_for_read(fd: c_int) -> Self {
+    pub fn get_at_position(fd: c_int) -> Self {
         Self::known(fd)
             .or_else(|| Self::presumed(fd))
             .unwrap_or_else(|| Self::examine(fd))
@@ -276,19 +276,18 @@ impl Descriptor {
         let slot = slot(fd)?;
         let word = slot.load(Ordering::Relaxed);
         let direct = u64::from(Hint::DIRECT.bits());
-        if word & (OPENED | POSITION | direct) != OPENED | POSITION || word & ALL_READS == ALL_READS
-        {
+        if word & (OPENED | POSITION | direct) != OPENED | POSITION || word & ALL_USES == ALL_USES {
             return None;
         }
-        let counted = word + READS;
+        let counted = word + USES;
         let _ = slot.compare_exchange(word, counted, Ordering::Relaxed, Ordering::Relaxed);
         Some(Self {
             fd,
-            word: word & !ALL_READS | u64::from(Hint::SEEKABLE.bits()),
+            word: word & !ALL_USES | u64::from(Hint::SEEKABLE.bits()),
         })
     }
 
-    /// The hint with all that an examination finds, if [`Self::get_for_read`] made none.
+    /// The hint with all that an examination finds, if [`Self::get_at_position`] made none.
     #[inline(always)]
     pub fn examined(self) -> Self {
         if self.word & OPENED != 0 {
