@@ -168,6 +168,7 @@ probes! {
         masks, [1, 3];
         restart, [1];
         pause, [1];
+        jump_out, [1];
     }
     sync {
         lock_results, [1, 3];

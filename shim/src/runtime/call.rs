@@ -15,7 +15,7 @@ use crate::runtime::signal::Handled;
 use crate::runtime::thread::Thread;
 use crate::state::allocator;
 use crate::state::attached;
-use crate::state::holds::Hold;
+use crate::state::holds::{CallHolds, Hold};
 use policy::{Contention, Load, Reason};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicBool;
@@ -31,6 +31,7 @@ pub struct Call<'a> {
     /// Defers handlers during the call. Nested if the call is made inside the shim's work for
     /// another call of the same fiber.
     entered: Entered<'a, Shim>,
+    holds: CallHolds,
 }
 
 impl<'a> Call<'a> {
@@ -96,6 +97,7 @@ impl<'a> Call<'a> {
             row,
             record,
             entered: context::shim(thread.slot()),
+            holds: CallHolds::new(),
         })
     }
 
@@ -241,7 +243,7 @@ impl<'a> Call<'a> {
         // A signal handler may jump out of the call past this hold's end if the host parks in
         // place.
         if !self.thread.host().in_place {
-            hold.register();
+            self.holds.register(hold);
         }
     }
 
@@ -288,8 +290,10 @@ impl<'a> Call<'a> {
     /// handlers run under that mask.
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
         let for_cancellation = self.thread.operations().was_cancelled(self.fiber);
-        self.cancellation_point();
-        let handled = self.thread.handle_signals(mask);
+        let handled = self.holds.without(|| {
+            self.cancellation_point();
+            self.thread.handle_signals(mask)
+        });
         // A cancelled fiber that continues nevertheless must not wait again.
         if for_cancellation {
             Handled::End

@@ -116,6 +116,70 @@ pub struct Hold {
     next: Cell<*const Hold>,
     /// The duplicate, set under the list's lock when the number is closed.
     duplicate: UnsafeCell<Option<Arc<Duplicate>>>,
+    /// The call that holds it, if one does, and the next hold of that call.
+    call: Cell<*const CallHolds>,
+    next_of_call: Cell<*const Hold>,
+}
+
+/// The holds of one call, which end before a signal handler runs: it may jump out of the call. The
+/// value must not move while there are holds.
+pub struct CallHolds {
+    first: Cell<*const Hold>,
+}
+
+impl CallHolds {
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self {
+            first: Cell::new(null()),
+        }
+    }
+
+    /// [`Hold::register`] for this call.
+    pub fn register(&self, hold: &Hold) {
+        if hold.begun.get() {
+            return;
+        }
+        hold.register();
+        if hold.begun.get() {
+            hold.next_of_call.set(self.first.replace(hold));
+            hold.call.set(self);
+        }
+    }
+
+    /// Runs `handlers`, which may jump out of the call, without these holds. If they return, the
+    /// holds begin anew, with the files that their numbers refer to then: a call that the kernel
+    /// restarts looks its descriptors up again, too.
+    #[inline]
+    pub fn without<R>(&self, handlers: impl FnOnce() -> R) -> R {
+        let ended = self.first.replace(null());
+        let mut at = ended;
+        // SAFETY: a hold leaves the list when it is dropped.
+        while let Some(hold) = unsafe { at.as_ref() } {
+            hold.suspend();
+            at = hold.next_of_call.get();
+        }
+        let result = handlers();
+        let mut at = ended;
+        // SAFETY: the handlers returned, so the call's frames with the holds still exist.
+        while let Some(hold) = unsafe { at.as_ref() } {
+            at = hold.next_of_call.get();
+            self.register(hold);
+        }
+        result
+    }
+
+    fn remove(&self, hold: &Hold) {
+        let mut link = &self.first;
+        // SAFETY: as in `without`.
+        while let Some(at) = unsafe { link.get().as_ref() } {
+            if std::ptr::eq(at, hold) {
+                link.set(at.next_of_call.get());
+                return;
+            }
+            link = &at.next_of_call;
+        }
+    }
 }
 
 impl Hold {
@@ -128,6 +192,8 @@ impl Hold {
             begun: Cell::new(false),
             next: Cell::new(null()),
             duplicate: UnsafeCell::new(None),
+            call: Cell::new(null()),
+            next_of_call: Cell::new(null()),
         }
     }
 
@@ -165,6 +231,16 @@ impl Hold {
         descriptors::set_held(self.number, true);
     }
 
+    /// Ends the hold as if it had never begun.
+    fn suspend(&self) {
+        self.end();
+        self.begun.set(false);
+        self.call.set(null());
+        self.current.store(self.number, Ordering::Release);
+        // SAFETY: the hold is in no list any more, so no other thread accesses the duplicate.
+        unsafe { *self.duplicate.get() = None };
+    }
+
     #[cold]
     #[inline(never)]
     fn end(&self) {
@@ -199,6 +275,10 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if self.begun.get() {
             self.end();
+            // SAFETY: the call outlives its holds and does not move.
+            if let Some(call) = unsafe { self.call.get().as_ref() } {
+                call.remove(self);
+            }
         }
     }
 }
