@@ -11,6 +11,7 @@ use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::NEVER;
 use crate::runtime::signal::Handled;
 use crate::runtime::wait_set::{File, WaitSet};
+use crate::state::holds::Hold;
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use policy::{Contention, Reason};
 use std::ffi::c_int;
@@ -138,7 +139,7 @@ fn poll_for(
             })
             .collect()
     };
-    wait(call, limit, mask, check, files)
+    wait(call, limit, mask, check, files, || false)
 }
 
 pub fn epoll_wait(
@@ -224,6 +225,7 @@ fn epoll_for(
     limit: Limit,
     mask: *const sigset_t,
 ) -> Verdict {
+    let hold = &Hold::new(epoll);
     let check = |limit: Option<&timespec>| {
         // In milliseconds, rounded up so that the wait does not end too early.
         let millis = limit.map_or(-1, |limit| {
@@ -236,25 +238,31 @@ fn epoll_for(
         let call = Sysno::epoll_pwait as usize;
         let (events, millis) = (events as usize, millis as usize);
         // SAFETY: the C caller's array, during its call; the kernel checks it.
-        outcome(unsafe { raw::syscall6(call, epoll as usize, events, n as usize, millis, 0, 0) })
+        outcome(unsafe {
+            raw::syscall6(call, hold.fd() as usize, events, n as usize, millis, 0, 0)
+        })
     };
+    // Unlike the files of poll(2), which are looked up by number, this one stays the same while the
+    // call lasts.
     let files = || {
+        call.hold(hold);
         vec![File {
-            fd: epoll,
+            fd: hold.fd(),
             events: libc::POLLIN,
         }]
     };
-    wait(call, limit, mask, check, files)
+    wait(call, limit, mask, check, files, || hold.has_moved())
 }
 
 /// Checks, and waits until something is ready or the time is up. `check` is the plain call, with a
-/// time limit.
+/// time limit. `is_stale` says whether `files` has changed since it was called.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
     mask: *const sigset_t,
     check: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
     files: impl Fn() -> Vec<File>,
+    is_stale: impl Fn() -> bool,
 ) -> Verdict {
     if limit == Limit::Nanos(0) {
         return Verdict::PassThrough(Reason::Nonblocking);
@@ -292,6 +300,10 @@ pub fn wait(
                 found = check_now();
                 if found == Ok(0) && wait_set.discard_reports() {
                     found = check_now();
+                }
+                if found == Ok(0) && is_stale() {
+                    drop(wait_set);
+                    wait_set = WaitSet::new(call, files());
                 }
             }
             Err(Unfinished::TimedOut) => {

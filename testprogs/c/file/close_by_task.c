@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "probe.h"
 
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -55,6 +56,12 @@ static long read_some(int fd)
     return read(fd, buf, sizeof buf);
 }
 
+static long wait_for_event(int fd)
+{
+    struct epoll_event event;
+    return epoll_wait(fd, &event, 1, -1);
+}
+
 static long splice_some(int fd)
 {
     int ends[2];
@@ -98,6 +105,15 @@ static int pipe_reader(int *peer)
         die("pipe2");
     *peer = ends[1];
     return ends[0];
+}
+
+static int epoll_of_pipe(int *peer)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    int end = pipe_reader(peer), set = epoll_create1(EPOLL_CLOEXEC);
+    if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, end, &event))
+        die("epoll");
+    return set;
 }
 
 static int socket_end(int *peer)
@@ -173,6 +189,7 @@ static const struct call calls[] = {
     { "sendfile from a file, timeout", sendfile_from, file_and_socket_with_timeout, read_all },
     { "read", read_some, pipe_reader, write_some },
     { "read from a socket", read_some, socket_end, write_some },
+    { "epoll_wait", wait_for_event, epoll_of_pipe, write_some },
     { "splice", splice_some, pipe_reader, write_some },
     { "flock", lock_exclusively, locked_file, unlock },
     { "fcntl", lock_open_file, locked_file, unlock },
