@@ -298,7 +298,7 @@ static void unpark(void *data, void *fiber)
     ready++;
 }
 
-/* Takes the next one from the run queue; NULL if the loop is to go on. */
+/* Takes the next one from the run queue; NULL if the loop continues. */
 static struct coroutine *next_in_turn(void)
 {
     struct coroutine *c = first;

@@ -119,7 +119,7 @@ static VALUE raise_later(VALUE exception)
     return rb_funcall(rb_thread_current(), rb_intern("raise"), 1, exception);
 }
 
-/* Takes the next fiber from the run queue; the root if the loop is to go on. */
+/* Takes the next fiber from the run queue; the root if the loop continues. */
 static VALUE next_in_turn(void)
 {
     if (turn == 0 || ready == 0)
