@@ -35,7 +35,7 @@ static OTHERS_CLOSE: AtomicBool = AtomicBool::new(false);
 
 /// Call before a thread closes or replaces the descriptors `first` to `last` while other threads'
 /// engines may have operations queued on them: those operations name duplicates from then on. The
-/// caller's own engine has already submitted its queue.
+/// caller's own engine has already submitted the operations on them.
 #[cold]
 pub fn redirect_queued(first: c_int, last: c_int) {
     // Written only once: every close of a program with several workers comes here.

@@ -180,10 +180,10 @@ impl ThreadEngine {
     /// Submits everything queued, so that the kernel sees it before anything that follows.
     pub fn submit_queued(&self) {
         if let Some(engine) = self.created()
-            && self.queued.get() > 0
+            && self.queued.replace(0) > 0
         {
-            self.nothing_queued();
             engine.submit();
+            self.forget_submitted(engine);
         }
     }
 
@@ -192,14 +192,27 @@ impl ThreadEngine {
     #[inline(always)]
     pub fn submit_users_of(&self, fd: c_int) {
         if self.queued_files.may_contain(fd) {
-            self.submit_queued();
+            self.submit_remaining();
         }
     }
 
+    /// Submits also what the kernel could not take before.
+    #[inline(never)]
+    fn submit_remaining(&self) {
+        if let Some(engine) = self.created() {
+            self.queued.set(0);
+            engine.submit();
+            self.forget_submitted(engine);
+        }
+    }
+
+    /// Call after the queue was submitted. What the kernel could not take yet still refers to its
+    /// descriptors by their numbers.
     #[inline(always)]
-    fn nothing_queued(&self) {
-        self.queued.set(0);
-        self.queued_files.clear();
+    fn forget_submitted(&self, engine: &dyn Engine) {
+        if !engine.is_stalled() {
+            self.queued_files.clear();
+        }
     }
 
     /// Submits everything queued, waits as `wait` says, and reports completions to `sink`. An error
@@ -208,8 +221,10 @@ impl ThreadEngine {
         let Some(engine) = self.created() else {
             return Ok(());
         };
-        self.nothing_queued();
-        engine.poll(wait, sink)
+        self.queued.set(0);
+        let result = engine.poll(wait, sink);
+        self.forget_submitted(engine);
+        result
     }
 
     /// Whether [`Self::poll`] can block. If not, the thread sleeps by other means.
@@ -225,8 +240,10 @@ impl ThreadEngine {
     /// Tries accept4(2) without blocking, which also submits everything queued: see
     /// [`Engine::accept_now`].
     pub fn accept_now(&self, call: &SocketCall) -> Option<Result<c_int, Errno>> {
-        let result = self.engine()?.accept_now(call)?;
-        self.nothing_queued();
+        let engine = self.engine()?;
+        let result = engine.accept_now(call)?;
+        self.queued.set(0);
+        self.forget_submitted(engine);
         Some(result)
     }
 
@@ -298,7 +315,8 @@ impl ThreadEngine {
             return None;
         };
         self.sleeps.set(false);
-        self.nothing_queued();
+        self.queued.set(0);
+        self.queued_files.clear();
         Some(engine)
     }
 

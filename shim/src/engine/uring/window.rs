@@ -331,8 +331,8 @@ fn windows() -> impl Iterator<Item = &'static Window> {
 }
 
 /// Call before the descriptors `first` to `last` are closed or replaced: entries that other threads
-/// have queued on them name duplicates from then on. The caller's own entries are already
-/// submitted.
+/// have queued on them name duplicates from then on. The caller's own entries on them are
+/// already submitted.
 pub fn redirect(first: c_int, last: c_int) {
     // A call that was made before this close is seen here: whatever tells its order tells this
     // thread of the flag, too.
