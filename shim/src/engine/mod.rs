@@ -109,8 +109,15 @@ pub trait Engine {
         None
     }
 
-    /// Whether operations are queued that the kernel could not take in the last poll. Nothing may
-    /// complete before it can, so poll again soon.
+    /// Whether operations are queued that the kernel has not taken yet. They still refer to their
+    /// descriptors by number.
+    fn has_unsubmitted(&self) -> bool {
+        false
+    }
+
+    /// Whether operations are queued that the kernel could not take in the last poll, although none
+    /// of the submitted ones has to complete first. Nothing may complete before it can, so poll
+    /// again soon.
     fn is_stalled(&self) -> bool {
         false
     }

@@ -51,6 +51,11 @@ impl QueuedFiles {
         word.get() & bit != 0
     }
 
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| word.get() == 0)
+    }
+
     /// Everything queued was submitted.
     #[inline(always)]
     pub fn clear(&self) {
@@ -74,14 +79,15 @@ mod tests {
     #[test]
     fn a_queued_descriptor_is_found_until_all_are_submitted() {
         let files = QueuedFiles::new();
+        assert!(files.is_empty());
         for fd in [3, 64, 255, 1_000_003] {
             assert!(!files.may_contain(fd));
             files.add(&poll(fd));
-            assert!(files.may_contain(fd));
+            assert!(files.may_contain(fd) && !files.is_empty());
         }
         assert!(!files.may_contain(4) && !files.may_contain(65));
         files.clear();
-        assert!(!files.may_contain(3));
+        assert!(!files.may_contain(3) && files.is_empty());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct ThreadEngine {
     slot: UnsafeCell<EngineSlot>,
     /// Operations queued since the last batch was submitted.
     queued: Cell<u32>,
-    /// The descriptors that they refer to.
+    /// The descriptors of all operations that the kernel has not taken yet.
     queued_files: QueuedFiles,
     /// Whether the engine benefits from batching; assumed true until it is created.
     batches: Cell<bool>,
@@ -179,11 +179,8 @@ impl ThreadEngine {
 
     /// Submits everything queued, so that the kernel sees it before anything that follows.
     pub fn submit_queued(&self) {
-        if let Some(engine) = self.created()
-            && self.queued.replace(0) > 0
-        {
-            engine.submit();
-            self.forget_submitted(engine);
+        if !self.queued_files.is_empty() {
+            self.submit();
         }
     }
 
@@ -192,13 +189,12 @@ impl ThreadEngine {
     #[inline(always)]
     pub fn submit_users_of(&self, fd: c_int) {
         if self.queued_files.may_contain(fd) {
-            self.submit_remaining();
+            self.submit();
         }
     }
 
-    /// Submits also what the kernel could not take before.
     #[inline(never)]
-    fn submit_remaining(&self) {
+    fn submit(&self) {
         if let Some(engine) = self.created() {
             self.queued.set(0);
             engine.submit();
@@ -210,7 +206,7 @@ impl ThreadEngine {
     /// descriptors by their numbers.
     #[inline(always)]
     fn forget_submitted(&self, engine: &dyn Engine) {
-        if !engine.is_stalled() {
+        if !engine.has_unsubmitted() {
             self.queued_files.clear();
         }
     }
@@ -328,5 +324,87 @@ impl ThreadEngine {
     /// Call when the thread is about to be detached and nothing is in flight.
     pub fn close(&self) {
         *self.slot() = EngineSlot::NotCreated;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    /// An engine whose kernel takes nothing in a poll, so that everything waits for `submit`.
+    #[derive(Clone, Default)]
+    struct Full(Rc<Cell<usize>>);
+
+    impl Engine for Full {
+        fn name(&self) -> &'static str {
+            "full"
+        }
+
+        fn batches(&self) -> bool {
+            true
+        }
+
+        fn has_unsubmitted(&self) -> bool {
+            self.0.get() > 0
+        }
+
+        fn queue(&mut self, _: &Request, _: Token) -> bool {
+            self.0.set(self.0.get() + 1);
+            true
+        }
+
+        fn cancel(&mut self, _: Token) -> bool {
+            false
+        }
+
+        fn submit(&mut self) {
+            self.0.set(0);
+        }
+
+        fn poll(&mut self, _: Wait, _: &mut dyn Sink) -> Result<(), Errno> {
+            Ok(())
+        }
+
+        fn shut_down(self: Box<Self>, _: usize) -> Vec<(Token, i32)> {
+            Vec::new()
+        }
+
+        fn choice(&self) -> EngineChoice {
+            EngineChoice::Threads
+        }
+    }
+
+    struct Nothing;
+
+    impl Sink for Nothing {
+        fn done(&mut self, _: Token, _: i32) {}
+        fn offload(&mut self, _: Token, _: Request) {}
+    }
+
+    /// A thread's engine with an operation on descriptor 3, which a poll could not submit.
+    fn after_a_poll() -> (ThreadEngine, Full) {
+        let (thread, full) = (ThreadEngine::new(None, false), Full::default());
+        thread.install(Some(Box::new(full.clone())));
+        assert!(thread.queue(&Request::Poll { fd: 3, events: 0 }, 0));
+        thread.poll(Wait::No, &mut Nothing).unwrap();
+        assert!(full.has_unsubmitted() && thread.queued() == 0);
+        (thread, full)
+    }
+
+    #[test]
+    fn an_operation_that_a_poll_could_not_submit_is_submitted_before_a_close() {
+        let (thread, full) = after_a_poll();
+        thread.submit_users_of(4);
+        assert!(full.has_unsubmitted());
+        thread.submit_users_of(3);
+        assert!(!full.has_unsubmitted());
+    }
+
+    #[test]
+    fn an_operation_that_a_poll_could_not_submit_is_submitted_with_the_queue() {
+        let (thread, full) = after_a_poll();
+        thread.submit_queued();
+        assert!(!full.has_unsubmitted());
     }
 }

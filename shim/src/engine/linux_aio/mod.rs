@@ -162,6 +162,21 @@ impl LinuxAio {
         }
     }
 
+    /// Submits the operation that was queued last, and all before it. If the kernel cannot take it
+    /// now, removes it from the queue and returns false.
+    fn submit_last(&mut self) -> bool {
+        self.submit_some();
+        if !self.queued.is_empty() {
+            self.reap();
+            self.submit_some();
+        }
+        if let Some(last) = self.queued.pop() {
+            self.end(last.data);
+            return false;
+        }
+        true
+    }
+
     /// Takes the available completions, without a system call if the ring is readable.
     fn reap(&mut self) {
         let ContextSlot::Created(context) = &self.context else {
@@ -256,8 +271,12 @@ impl Engine for LinuxAio {
         Some(self.readiness.fd())
     }
 
+    fn has_unsubmitted(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     fn is_stalled(&self) -> bool {
-        !self.queued.is_empty() && self.in_kernel < self.capacity() || self.failed.is_some()
+        self.has_unsubmitted() && self.in_kernel < self.capacity() || self.failed.is_some()
     }
 
     fn queue(&mut self, request: &Request, token: Token) -> bool {
@@ -290,12 +309,9 @@ impl Engine for LinuxAio {
         }
         self.begin(token);
         self.queued.push(iocb);
-        if super::others_close() {
-            // The kernel looks the file up at submission, and another thread may close it before
-            // the round ends.
-            self.submit_some();
-        }
-        true
+        // The kernel looks the file up at submission, and another thread may close it before the
+        // round ends.
+        !super::others_close() || self.submit_last()
     }
 
     fn cancel(&mut self, token: Token) -> bool {
@@ -399,4 +415,89 @@ fn direct(transfer: &Transfer, token: Token, eventfd: c_int) -> Iocb {
     iocb.length = u64::from(length);
     iocb.offset = transfer.offset;
     iocb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::descriptors;
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    /// What the smallest context takes is more than it was asked to take, but less than this.
+    const MANY: Token = 2000;
+
+    #[derive(Default)]
+    struct Results(Vec<i32>);
+
+    impl Sink for Results {
+        fn done(&mut self, _: Token, result: i32) {
+            self.0.push(result);
+        }
+
+        fn offload(&mut self, _: Token, _: Request) {
+            panic!("the kernel supports fsync");
+        }
+    }
+
+    /// An engine with the smallest context. None if the kernel refuses Linux AIO.
+    fn engine(wake: &OwnedFd) -> Option<LinuxAio> {
+        descriptors::init();
+        let made = LinuxAio::new(wake.as_raw_fd()).and_then(|mut engine| {
+            engine.context = ContextSlot::Created(Context::new(1)?);
+            Ok(engine)
+        });
+        made.inspect_err(|error| testprogs::skip(&format!("Linux AIO: {error}")))
+            .ok()
+    }
+
+    fn fsync(file: &OwnedFd) -> Request {
+        Request::Fsync {
+            fd: file.as_raw_fd(),
+            data_only: false,
+        }
+    }
+
+    /// Waits for the results of `n` operations. All must have succeeded.
+    fn expect_success(engine: &mut LinuxAio, n: usize) {
+        let mut results = Results::default();
+        while results.0.len() < n {
+            engine.poll(Wait::Forever, &mut results).unwrap();
+        }
+        assert!(results.0.iter().all(|&result| result == 0));
+        assert_eq!(results.0.len(), n);
+    }
+
+    #[test]
+    fn operations_that_a_full_context_cannot_take_are_submitted_before_a_close() {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let Some(mut engine) = engine(&wake) else {
+            return;
+        };
+        let mut file = memfd_create("file", MemfdFlags::CLOEXEC).unwrap();
+        (0..MANY).for_each(|token| assert!(engine.queue(&fsync(&file), token)));
+        engine.submit_some();
+        assert!(engine.has_unsubmitted() && !engine.is_stalled());
+        engine.submit();
+        assert!(!engine.has_unsubmitted());
+        // From here on the number refers to a pipe, on which fsync fails.
+        rustix::io::dup2(std::io::pipe().unwrap().0, &mut file).unwrap();
+        expect_success(&mut engine, MANY as usize);
+    }
+
+    #[test]
+    fn an_operation_that_a_full_context_cannot_take_at_once_is_refused() {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let Some(mut engine) = engine(&wake) else {
+            return;
+        };
+        let file = memfd_create("file", MemfdFlags::CLOEXEC).unwrap();
+        for token in 0..MANY {
+            assert!(engine.queue(&fsync(&file), token));
+        }
+        assert!(!engine.submit_last());
+        assert!(!engine.operations[MANY as usize - 1]);
+        expect_success(&mut engine, MANY as usize - 1);
+    }
 }

@@ -325,8 +325,12 @@ impl Engine for Uring {
         self.ready
     }
 
+    fn has_unsubmitted(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     fn is_stalled(&self) -> bool {
-        !self.queued.is_empty() || self.failed.is_some()
+        self.has_unsubmitted() || self.failed.is_some()
     }
 
     fn has_futexes(&mut self) -> bool {
