@@ -11,6 +11,8 @@ mod hot_file;
 mod setup;
 mod sqe;
 mod teardown;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use window::redirect;
@@ -101,7 +103,10 @@ pub struct Uring {
 
 impl Uring {
     pub fn new(wake_fd: c_int) -> Result<Self, Errno> {
-        let mut ring = setup::build()?;
+        Self::with_ring(setup::build()?, wake_fd)
+    }
+
+    fn with_ring(mut ring: IoUring, wake_fd: c_int) -> Result<Self, Errno> {
         if !ring.params().is_feature_rw_cur_pos() || !ring.params().is_feature_nodrop() {
             // Kernels before 5.6 lack IORING_OP_READ, OPENAT and CLOSE.
             return Err(Errno(libc::ENOSYS));
