@@ -6,6 +6,7 @@ use crate::time::{now, timespec_of};
 use std::cmp::Ordering;
 use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::ptr::null;
 use syscalls::{Sysno, raw};
 
 /// close(2). The descriptor is closed whatever the result.
@@ -142,56 +143,38 @@ fn open_table_size() -> Option<usize> {
     size.trim().parse().ok()
 }
 
-/// poll(2) of one descriptor without a timeout. Returns the ready subset of `events`. Does not
-/// touch errno.
-pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
+/// poll(2) of one descriptor, without a timeout if that is None. Returns the ready subset of
+/// `events` and the errors, or 0 if the time is up. Does not touch errno.
+fn poll(fd: c_int, events: i16, nanos: Option<u64>) -> Result<i16, Errno> {
     let mut polled = libc::pollfd {
         fd,
         events,
         revents: 0,
     };
-    let at = &raw mut polled as usize;
-    // SAFETY: the kernel reads and writes the one pollfd, which is alive. Without a timeout and a
-    // mask, ppoll(2) is poll(2).
-    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, 0, 0, 0) })?;
+    let time = nanos.map(timespec_of);
+    let time = time.as_ref().map_or(null(), std::ptr::from_ref);
+    let arguments = (&raw mut polled as usize, time as usize);
+    // SAFETY: the kernel reads and writes the one pollfd and reads the time, if there is one; both
+    // are alive. Without a mask, ppoll(2) is poll(2).
+    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, arguments.0, 1, arguments.1, 0, 0) })?;
     Ok(polled.revents)
+}
+
+/// Waits until `fd` is ready for any of `events` or has an error. Returns what it is ready for.
+/// Does not touch errno.
+pub fn poll_one(fd: c_int, events: i16) -> Result<i16, Errno> {
+    poll(fd, events, None)
 }
 
 /// Whether `fd` is ready for any of `events` now, or has an error.
 pub fn poll_now(fd: c_int, events: i16) -> bool {
-    let mut polled = libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    };
-    let at = &raw mut polled as usize;
-    let no_time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let time = &raw const no_time as usize;
-    // SAFETY: the kernel reads and writes the one pollfd and reads the time; both are alive.
-    outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) })
-        .is_ok_and(|ready| ready > 0)
+    poll(fd, events, Some(0)).is_ok_and(|ready| ready != 0)
 }
 
 /// Waits until the last writer of the pipe that `reader` reads is closed, for at most `nanos`.
 pub fn wait_for_end(reader: c_int, nanos: u64) {
-    let mut polled = libc::pollfd {
-        fd: reader,
-        events: 0,
-        revents: 0,
-    };
     let end = now() + nanos;
-    loop {
-        let time = timespec_of(end.saturating_sub(now()));
-        let (at, time) = (&raw mut polled as usize, &raw const time as usize);
-        // SAFETY: the kernel reads and writes the one pollfd and reads the time; both are alive.
-        let result = outcome(unsafe { raw::syscall5(Sysno::ppoll as usize, at, 1, time, 0, 0) });
-        if result != Err(Errno::INTR) {
-            return;
-        }
-    }
+    while poll(reader, 0, Some(end.saturating_sub(now()))) == Err(Errno::INTR) {}
 }
 
 /// The terminal settings of `fd`; None if it is not a terminal.
