@@ -10,18 +10,16 @@ use crate::calls::via::offload;
 use crate::context::{self, Mutex};
 use crate::hooks;
 use crate::runtime::call::Call;
-use crate::runtime::resolver_state::RES_INIT;
+use crate::runtime::resolver_state::{RES_INIT, Settings};
 use policy::Reason;
-use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 
 /// `struct __res_state` of <resolv.h>. Parts that are not used here are opaque.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct State {
-    retrans: c_int,
-    retry: c_int,
-    options: c_ulong,
+    settings: Settings,
     servers: [u8; 56],
     /// The domains to search; most of them point into `domain`.
     search: [*mut c_char; 7],
@@ -120,7 +118,7 @@ fn with_state(call: &Call<'_>, query: impl Fn(*mut c_void) -> c_int) -> Verdict 
     // SAFETY: libc's accessor returns a valid pointer to the calling thread's state. Other attached
     // threads that use the same state take the lock.
     let state = unsafe { &mut *__res_state() };
-    if state.options & RES_INIT == 0 {
+    if state.settings.options & RES_INIT == 0 {
         make();
     }
     if !call.is_sole_fiber() {

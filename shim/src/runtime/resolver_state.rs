@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The beginning of `struct __res_state` of <resolv.h>.
 #[repr(C)]
-struct Settings {
+#[derive(Clone, Copy)]
+pub struct Settings {
     retrans: c_int,
     retry: c_int,
-    options: c_ulong,
+    pub options: c_ulong,
 }
 
 /// Flag in [`Settings::options`]: the settings have been read or made.
