@@ -85,6 +85,20 @@ impl Wait {
         }
     }
 
+    /// Parks unless `attempt` has a result, and attempts again once the fiber is woken.
+    pub fn attempt<R>(&self, call: &Call<'_>, mut attempt: impl FnMut() -> Option<R>) -> Option<R> {
+        let mut result = None;
+        let woken = self.park(call, || {
+            result = attempt();
+            result.is_some()
+        });
+        if woken == Woken::Ready {
+            result
+        } else {
+            attempt()
+        }
+    }
+
     /// Like [`Self::park`], for callers that must undo something before handlers run, because a
     /// handler may not return. Returns None if handlers are due; the caller then calls
     /// [`Call::interrupted`].

@@ -4,9 +4,7 @@
 //! libc does not know about fibers that wait to write, so a lock that prefers writers does not
 //! prefer them.
 
-use super::{
-    Wait, WaitBackoff, Woken, code, deadline, is_supported, is_valid, released, thread_id,
-};
+use super::{Wait, WaitBackoff, code, deadline, is_supported, is_valid, released, thread_id};
 use crate::calls::Verdict;
 use crate::calls::via::offload;
 use crate::context;
@@ -242,15 +240,7 @@ fn lock(
                 deadline
             },
         };
-        let mut got = None;
-        let woken = wait.park(call, || {
-            got = attempt();
-            got.is_some()
-        });
-        if woken != Woken::Ready {
-            got = attempt();
-        }
-        if let Some(result) = got {
+        if let Some(result) = wait.attempt(call, attempt) {
             return result;
         }
         if deadline != NEVER && sys::now() >= deadline {

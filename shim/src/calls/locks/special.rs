@@ -6,7 +6,7 @@
 //! apart, so where the owner matters it is recorded here.
 
 use super::mutex::{self, of};
-use super::{Wait, WaitBackoff, Woken, thread_id};
+use super::{Wait, WaitBackoff, thread_id};
 use crate::context::{self, Mutex, MutexGuard};
 use crate::runtime::call::Call;
 use crate::runtime::completion::Unfinished;
@@ -125,15 +125,7 @@ pub fn take(
             again,
             deadline: backoff.next(deadline),
         };
-        let mut got = None;
-        let woken = wait.park(call, || {
-            got = attempt();
-            got.is_some()
-        });
-        if woken != Woken::Ready {
-            got = attempt();
-        }
-        if let Some(result) = got {
+        if let Some(result) = wait.attempt(call, attempt) {
             return result;
         }
         if deadline != NEVER && sys::now() >= deadline {
