@@ -1,11 +1,26 @@
 //! The C headers compile on their own, in every language they support.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use testprogs::{c_compiler, cxx_compiler, libraries, skip};
 
 const HEADERS: [&str; 3] = ["fiber.h", "aioshim.h", "aioshim_host.h"];
+
+/// Whether `file` compiles with the options `words`, and what the compiler says about it.
+fn check(compiler: &OsString, words: &[&str], file: &Path) -> (bool, String) {
+    let include = libraries().include.iter();
+    let output = Command::new(compiler)
+        .args(words)
+        .arg("-fsyntax-only")
+        .args(include.map(|dir| format!("-I{}", dir.display())))
+        .arg(file)
+        .output()
+        .expect("the compiler runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), errors)
+}
 
 /// Compiles a file that includes only the header, twice.
 fn compiles(header: &str, compiler: &OsString, language: &str, standard: &str) {
@@ -18,28 +33,20 @@ fn compiles(header: &str, compiler: &OsString, language: &str, standard: &str) {
         "alone",
         format!("#include <{header}>\n#include <{header}>\nint alone(void);\n"),
     );
-    let output = Command::new(compiler)
-        .args(["-x", language, &format!("-std={standard}")])
-        .args([
-            "-pedantic-errors",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-Wundef",
-            "-Wshadow",
-            "-fsyntax-only",
-        ])
-        .args(
-            libraries()
-                .include
-                .iter()
-                .map(|dir| format!("-I{}", dir.display())),
-        )
-        .arg(file)
-        .output()
-        .expect("the compiler runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{header} as {standard}:\n{errors}");
+    let standard = format!("-std={standard}");
+    let words = [
+        "-x",
+        language,
+        &standard,
+        "-pedantic-errors",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wundef",
+        "-Wshadow",
+    ];
+    let (compiles, errors) = check(compiler, &words, &file);
+    assert!(compiles, "{header} as {standard}:\n{errors}");
 }
 
 #[test]
@@ -68,19 +75,7 @@ fn with_version(version: &str, checks: &str) -> (bool, String) {
     let dir = testprogs::Scratch::new();
     let text = format!("#define AIOSHIM_USE_VERSION {version}\n#include <aioshim.h>\n{checks}\n");
     let file = dir.file("versions", text);
-    let output = Command::new(c_compiler())
-        .args(["-x", "c", "-std=c11", "-Werror", "-fsyntax-only"])
-        .args(
-            libraries()
-                .include
-                .iter()
-                .map(|dir| format!("-I{}", dir.display())),
-        )
-        .arg(file)
-        .output()
-        .expect("the compiler runs");
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.success(), errors)
+    check(&c_compiler(), &["-x", "c", "-std=c11", "-Werror"], &file)
 }
 
 #[test]

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "raw_call.h"
 #include "task.h"
 
 enum { PAIRS = 8, ROUNDS = 200, FILTER_AT = 50 };
@@ -40,23 +41,6 @@ static unsigned action;
 static int is_seen;
 static int to_late[2], to_socket[2];
 
-static long raw_call(long number, long a, long b, long c)
-{
-#ifdef __x86_64__
-    long result;
-    register long d __asm__("r10") = 0;
-    register long e __asm__("r8") = 0;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(d), "r"(e)
-                     : "rcx", "r11", "memory");
-    return result;
-#else
-    long result = syscall(number, a, b, c, 0L, 0L);
-    return result < 0 ? -errno : result;
-#endif
-}
-
 static void install(void)
 {
     struct sock_filter code[] = {
@@ -68,7 +52,7 @@ static void install(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog filter = { sizeof code / sizeof *code, code };
-    if (raw_call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0))
+    if (raw_call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0))
         die("PR_SET_NO_NEW_PRIVS");
     if (is_seen) {
         if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter)) {
@@ -78,7 +62,7 @@ static void install(void)
         return;
     }
     long result =
-        raw_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, (long)&filter);
+        raw_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, (long)&filter, 0);
     if (result) {
         fprintf(stderr, "seccomp: %s\n", strerror((int)-result));
         exit(77);

@@ -4,24 +4,10 @@
  * waits, except for one that sleeps. */
 #define _GNU_SOURCE
 #include "probe.h"
+#include "raw_call.h"
 
-#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
-
-#if defined(__x86_64__)
-static long raw(long number, long a, long b, long c)
-{
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-#else
-#define raw(number, a, b, c) syscall(number, a, b, c)
-#endif
 
 static void probe(void)
 {
@@ -30,13 +16,13 @@ static void probe(void)
     if (pipe2(ends, O_CLOEXEC))
         die("pipe2");
     write_full(ends[1], "1234567", 7);
-    printf("the program's own: %ld\n", raw(SYS_read, ends[0], (long)buf, 3));
+    printf("the program's own: %ld\n", raw_call(SYS_read, ends[0], (long)buf, 3, 0));
     SHOW(syscall(SYS_readv, ends[0], &(struct iovec){ buf + 3, 4 }, 1));
     puts(buf);
     /* The call is made, and libc sets errno. */
     SHOW(syscall(SYS_readv, -1, &(struct iovec){ buf, 1 }, 1));
     struct timespec two = { 0, 2000000 };
-    printf("a sleep: %ld\n", raw(SYS_nanosleep, (long)&two, 0, 0));
+    printf("a sleep: %ld\n", raw_call(SYS_nanosleep, (long)&two, 0, 0, 0));
     printf("has processors: %d\n", get_nprocs_conf() > 0);
     FILE *file = fopen("file", "w");
     if (!file || fputs("stdio\n", file) < 0)

@@ -4,22 +4,7 @@
  * fibers read that file with system calls that no hook sees. */
 #define _GNU_SOURCE
 #include "probe.h"
-
-#include <sys/syscall.h>
-
-#if defined(__x86_64__)
-static long raw(long number, long a, long b, long c)
-{
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-#else
-#define raw(number, a, b, c) syscall(number, a, b, c)
-#endif
+#include "raw_call.h"
 
 /* The report, and its size when it was last read. */
 static int report;
@@ -31,12 +16,12 @@ static int said(const char *who, const char *what)
 {
     static char text[1 << 16];
     struct stat about;
-    if (raw(SYS_fstat, report, (long)&about, 0) || about.st_size == seen)
+    if (raw_call(SYS_fstat, report, (long)&about, 0, 0) || about.st_size == seen)
         return 0;
     seen = about.st_size;
-    long n = raw(SYS_lseek, report, 0, SEEK_SET)
+    long n = raw_call(SYS_lseek, report, 0, SEEK_SET, 0)
                  ? 0
-                 : raw(SYS_read, report, (long)text, sizeof text - 1);
+                 : raw_call(SYS_read, report, (long)text, sizeof text - 1, 0);
     text[n < 0 ? 0 : n] = 0;
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n"));)
@@ -65,7 +50,7 @@ static int ends[2];
 static void *block(void *arg)
 {
     char byte;
-    printf("it read %ld\n", raw(SYS_read, ends[0], (long)&byte, 1));
+    printf("it read %ld\n", raw_call(SYS_read, ends[0], (long)&byte, 1, 0));
     return arg;
 }
 
