@@ -173,6 +173,16 @@ fn a_watched_program_sees_no_difference() {
 }
 
 #[test]
+fn a_handler_can_walk_the_stack_below_a_call_that_is_watched() {
+    let name = "unhooked/unwound_handler";
+    let Some((outcome, _)) = watched(name, &[], &[]) else {
+        return;
+    };
+    let outcome = outcome.success();
+    assert_eq!(outcome.text(), plain(name).text());
+}
+
+#[test]
 fn it_is_off_unless_asked_for() {
     let Some((_, escapes)) = watched("unhooked/all_converted", &[], &[("AIOSHIM_ESCAPES", "0")])
     else {

@@ -77,7 +77,7 @@ mod x86_64 {
     /// Starts to dispatch the calling thread's system calls from outside `text`, as `selector`
     /// says.
     pub fn begin(selector: &AtomicU8, text: &Range<usize>) -> Result<(), Errno> {
-        if !text.contains(&(restore as *const () as usize)) {
+        if !text.contains(&restorer()) {
             return Err(Errno(libc::ENOEXEC));
         }
         install();
@@ -97,11 +97,7 @@ mod x86_64 {
             // SAFETY: both are functions of the kinds that the kernel calls, and they are never
             // unloaded.
             unsafe {
-                sys::handle_signal(
-                    libc::SIGSYS,
-                    dispatched as *const () as usize,
-                    restore as *const () as usize,
-                )
+                sys::handle_signal(libc::SIGSYS, dispatched as *const () as usize, restorer())
             };
         }
     }
@@ -253,10 +249,17 @@ mod x86_64 {
         naked_asm!("syscall", "ud2")
     }
 
-    /// Ends the handler of SIGSYS with rt_sigreturn(2).
+    /// Ends the handler of SIGSYS with rt_sigreturn(2). The handler returns to the instruction
+    /// behind the nop ([`restorer`]). Unwinders look up the byte before a return address; they know
+    /// the frame of a signal by libc's instructions, which are these, if no other function is
+    /// there.
     #[unsafe(naked)]
     unsafe extern "C" fn restore() {
-        naked_asm!("mov eax, 15", "syscall", "ud2")
+        naked_asm!("nop", "mov rax, 15", "syscall", "ud2")
+    }
+
+    fn restorer() -> usize {
+        restore as *const () as usize + 1
     }
 
     /// Any other call. The kernel clobbers rcx and r11, so rcx is free for the return address.
