@@ -12,6 +12,7 @@ use crate::report::deadlock;
 use crate::report::overflow::{self, SignalStack};
 use crate::sched::join::{self, Spec};
 use crate::sched::main_loop;
+use crate::worker::cpus::Claim;
 use crate::worker::current;
 use crate::worker::runtime::Runtime;
 use crate::worker::shim;
@@ -133,17 +134,20 @@ fn worker_thread(runtime: Shared, index: usize) {
 struct Serving<'a> {
     worker: &'a Worker,
     signal_stack: SignalStack,
+    cpu: Claim,
 }
 
 impl<'a> Serving<'a> {
     fn begin(worker: &'a Worker) -> Self {
         worker.bind_to_thread();
+        let cpu = worker.runtime().cpus().claim();
         let signal_stack = SignalStack::install();
         current::set_worker(worker);
         host::attach(worker);
         Self {
             worker,
             signal_stack,
+            cpu,
         }
     }
 
@@ -151,8 +155,7 @@ impl<'a> Serving<'a> {
     fn run(&self) {
         let worker = self.worker;
         worker.thread_state().attach();
-        worker.runtime().gate().pass();
-        worker.runtime().cpus().claim();
+        self.cpu.stay_during(|| worker.runtime().gate().pass());
         worker
             .thread_state()
             .save_over(|| main_loop::run(worker, deadlock::check));

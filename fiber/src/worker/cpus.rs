@@ -1,11 +1,12 @@
 //! The CPUs that the workers of a runtime start on.
 //!
-//! A worker that waits at the gate is woken by the last one that arrives, and the kernel often puts
-//! it on the CPU of its waker. Two busy threads may then share a CPU for 30 ms while another one is
-//! idle, because the kernel hesitates to move a thread whose data is in the cache. A program that
-//! runs for that long gains nothing from its second worker. So each worker claims the CPU that it
-//! starts on, and moves to another one if that is taken. Afterwards the kernel may move it as it
-//! likes.
+//! The kernel starts a thread on the CPU of the thread that creates it, if that one then sleeps,
+//! and often wakes a thread on the CPU of its waker. At the gate, where the last worker wakes the
+//! others, both put two workers on one CPU: one of them then waits for 3 to 5 ms, and they may
+//! share that CPU for 30 ms while another one is idle, because the kernel hesitates to move a
+//! thread whose data is in the cache. A program that runs for that long gains nothing from its
+//! second worker. So each worker claims a CPU when it starts, and stays there until it has passed
+//! the gate. Afterwards the kernel may move it as it likes.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::sync::Mutex;
@@ -30,28 +31,54 @@ impl Cpus {
         self.claimed.is_some()
     }
 
-    /// Gives the calling thread, which is a worker's, a CPU of its own to start on.
-    pub(crate) fn claim(&self) {
-        let Some(claimed) = &self.claimed else { return };
-        let Ok(allowed) = sched_getaffinity(None) else {
-            return;
-        };
-        let Ok(mut claimed) = claimed.lock() else {
-            return;
-        };
+    /// Claims a CPU for the calling thread, which is a worker's, and moves it there. Threads that
+    /// it creates may run anywhere.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim(self.claim_one())
+    }
+
+    fn claim_one(&self) -> Option<Claimed> {
+        let allowed = sched_getaffinity(None).ok()?;
+        let mut claimed = self.claimed.as_ref()?.lock().ok()?;
         let here = sched_getcpu();
-        let Some(cpu) = choose(here, &allowed, &claimed) else {
-            return;
-        };
+        let cpu = choose(here, &allowed, &claimed)?;
         claimed.set(cpu);
         drop(claimed);
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        let claimed = Claimed { allowed, only };
         if cpu != here {
-            let mut only = CpuSet::new();
-            only.set(cpu);
-            // The first call moves the thread. If it fails, the kernel decides.
-            let _ = sched_setaffinity(None, &only);
-            let _ = sched_setaffinity(None, &allowed);
+            claimed.stay_during(|| ());
         }
+        Some(claimed)
+    }
+}
+
+/// The CPU of a worker, if it could claim one.
+pub(crate) struct Claim(Option<Claimed>);
+
+impl Claim {
+    /// Calls `wait` and returns on the claimed CPU.
+    pub(crate) fn stay_during(&self, wait: impl FnOnce()) {
+        match &self.0 {
+            Some(claimed) => claimed.stay_during(wait),
+            None => wait(),
+        }
+    }
+}
+
+struct Claimed {
+    /// The CPUs on which the thread may run otherwise.
+    allowed: CpuSet,
+    only: CpuSet,
+}
+
+impl Claimed {
+    fn stay_during(&self, wait: impl FnOnce()) {
+        // The first call moves the thread if need be. If it fails, the kernel decides.
+        let _ = sched_setaffinity(None, &self.only);
+        wait();
+        let _ = sched_setaffinity(None, &self.allowed);
     }
 }
 
@@ -89,16 +116,23 @@ mod tests {
         let allowed = sched_getaffinity(None).expect("sched_getaffinity");
         let workers = allowed.count() as usize;
         let cpus = Cpus::new(workers);
+        let used = Mutex::new(CpuSet::new());
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    cpus.claim();
+                    let claim = cpus.claim();
+                    assert_eq!(sched_getaffinity(None), Ok(allowed));
+                    claim.stay_during(|| {
+                        std::thread::yield_now();
+                        used.lock().expect("no panic").set(sched_getcpu());
+                    });
                     assert_eq!(sched_getaffinity(None), Ok(allowed));
                 });
             }
         });
         if let Some(claimed) = cpus.claimed {
             assert_eq!(claimed.into_inner().expect("no panic"), allowed);
+            assert_eq!(used.into_inner().expect("no panic"), allowed);
         }
     }
 }
