@@ -155,7 +155,7 @@ fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
 }
 
 /// A signal stack for a worker's thread, if the thread had none.
-pub(crate) struct SignalStack(Option<Box<[u8]>>);
+pub(crate) struct SignalStack(Option<Box<[MaybeUninit<u8>]>>);
 
 /// Enough space for the registers of the largest CPUs and for the handlers of other libraries.
 const SIGNAL_STACK: usize = 64 << 10;
@@ -171,7 +171,8 @@ impl SignalStack {
             if now.ss_flags & libc::SS_DISABLE == 0 {
                 return SignalStack(None);
             }
-            let mut memory = vec![0u8; SIGNAL_STACK].into_boxed_slice();
+            // Not zeroed: its pages are only touched if a handler runs on it.
+            let mut memory = Box::new_uninit_slice(SIGNAL_STACK);
             let ours = libc::stack_t {
                 ss_sp: memory.as_mut_ptr().cast(),
                 ss_flags: 0,
