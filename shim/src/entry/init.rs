@@ -85,9 +85,9 @@ pub fn ensure() {
     }
 }
 
-/// Prepares for fibers, unless that was done: the functions that hooks need on a fiber, so that no
-/// hook looks one up in the middle of a call. Whoever attaches the first thread calls this, while
-/// no other thread attaches or forks.
+/// Prepares for fibers, unless that was done: finds the functions that calls on a fiber need
+/// besides their own, and finds out whether other libraries interpose any. Whoever attaches the
+/// first thread calls this, while no other thread attaches or forks.
 pub fn prepare() {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     if PREPARED.swap(true, Ordering::AcqRel) {

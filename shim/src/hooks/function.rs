@@ -1,8 +1,8 @@
 //! The libc functions behind the table's names: their types, and how their addresses are found.
 //!
 //! The address of each name is at first that of a function which looks the name up, so that a hook
-//! needs no check. A program without fibers looks up only the names that it calls. When a thread is
-//! attached, [`bind`] is called for all names.
+//! needs no check, and only names that are called are looked up. When a thread is attached, all
+//! names are, if that needs the loader, or if other libraries interpose some.
 
 use super::late;
 use super::next::{self, Mark};

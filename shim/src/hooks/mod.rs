@@ -55,13 +55,16 @@ calltable::with_rows!(hooks);
 /// The index of [`crate::calls::results::h_errno`].
 pub const H_ERRNO: usize = Index::__h_errno_location as usize;
 
-/// Finds the libc functions of all names, unless that was done: no fiber looks one up in the middle
-/// of a call. A thread that is attached calls this, or start-up, if only the loader can look names
-/// up.
+/// Finds out which names other libraries interpose, unless that was done. Whoever attaches a thread
+/// calls this, or start-up, if only the loader can look names up; then all names are looked up,
+/// because no fiber may wait for the loader in the middle of a call.
 pub fn bind() {
     static BOUND: AtomicBool = AtomicBool::new(false);
-    if !BOUND.swap(true, Relaxed) {
-        let objects: Vec<_> = loaded::behind().collect();
+    if BOUND.swap(true, Relaxed) {
+        return;
+    }
+    let objects: Vec<_> = loaded::behind().collect();
+    if !loaded::is_readable() || next::may_interpose(&objects) {
         bind_each(&objects);
         mark_each();
     }

@@ -7,11 +7,13 @@
 //! a row itself; it calls the next function as a whole.
 //!
 //! Start-up collects the addresses of libc, because a child of fork must not ask the loader: a
-//! thread of the parent may have been inside it. The check runs once, when all rows are bound. Each
-//! row keeps the result in one byte. If any row is interposed, all calls on an attached thread take
-//! the path of watched calls, so there is no cost when no such library is loaded.
+//! thread of the parent may have been inside it. The check runs once, when a thread is attached. If
+//! another library may interpose a row, all rows are bound, and each keeps the result in one byte.
+//! If any row is interposed, all calls on an attached thread take the path of watched calls, so
+//! there is no cost when no such library is loaded.
 
 use crate::state::interposed;
+use crate::state::loaded::{Object, hash};
 use calltable::Next;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Range;
@@ -106,6 +108,21 @@ fn is_interposed(address: usize) -> bool {
     let ordinary = &ordinary().ranges[..ordinary().count];
     // If libc itself was not found, nothing can be concluded.
     !ordinary.is_empty() && !ordinary.iter().any(|range| range.contains(&address))
+}
+
+/// Whether one of `objects` defines the name of a row although it is none of the libraries above.
+/// Rows that are called in the same way even then do not count.
+pub fn may_interpose(objects: &[Option<Object>]) -> bool {
+    let others = || {
+        let readable = objects.iter().flatten();
+        readable.filter(|object| is_interposed(object.base))
+    };
+    let defines = |name: &CStr| {
+        let hash = hash(name);
+        others().any(|object| object.find(name, hash, None, false).is_some())
+    };
+    (0..calltable::COUNT)
+        .any(|row| calltable::next(row) != Next::Converted && defines(calltable::c_name(row)))
 }
 
 /// Adds the addresses of one loaded object if it is the shim or one of the libraries above.

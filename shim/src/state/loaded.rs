@@ -10,8 +10,8 @@
 //! them, changes their tables or their order. Objects that a program opens later, also by a
 //! constructor before `main`, are not found.
 
-pub use super::symbol_table::Object;
-use super::symbol_table::{Entry, IFUNC, TLS, hash, names};
+use super::symbol_table::{Entry, IFUNC, TLS, names};
+pub use super::symbol_table::{Object, hash};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::iter;
 use std::ptr::{null, null_mut};
