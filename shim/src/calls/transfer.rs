@@ -143,7 +143,7 @@ fn carry_out(
     }
     let locks_position = transfer.at_position() && descriptor.is_seekable();
     let step = if locks_position {
-        position::SingleStep::begin(call)
+        position::SingleStep::begin(call, descriptor)
     } else {
         Some(position::SingleStep::elsewhere())
     };
@@ -228,10 +228,10 @@ fn write_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
         None
     } else if !transfer.at_position() {
         Some(position::SingleStep::elsewhere())
-    } else if call.thread.suspicion().is_quiet() || attached::is_single() {
+    } else if call.thread.suspicion().expects_quick_write() || attached::is_single() {
         // Another thread that takes a turn waits for this write. It waits long only if the kernel
-        // begins to throttle writes now; the next ones then take turns, too.
-        position::SingleStep::begin(call)
+        // begins to throttle writes now; this thread's next ones but one then take turns, too.
+        position::SingleStep::begin(call, descriptor)
     } else {
         None
     };
@@ -252,7 +252,9 @@ fn write_timed(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> 
     } else {
         let timing = suspicion.start();
         let result = transfer.call(0);
-        if timing.was_slow(policy::SLOW_WRITE_NS) {
+        let is_slow = timing.was_slow(policy::SLOW_WRITE_NS);
+        suspicion.watched_write(is_slow);
+        if is_slow {
             call.note(|record| record.set_outcome(AttemptOutcome::Miss));
             descriptor.examined().missed(Direction::Write, 0);
             call.inline();

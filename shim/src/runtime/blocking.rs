@@ -34,6 +34,8 @@ pub struct Suspicion {
     last: Cell<Stopwatch>,
     /// How many such calls may end before it is read again.
     unread: Cell<u8>,
+    /// Whether the last watched write was slow.
+    slow_write: Cell<bool>,
 }
 
 impl Suspicion {
@@ -42,6 +44,7 @@ impl Suspicion {
             left: Cell::new(0),
             last: Cell::new(Stopwatch::LONG_AGO),
             unread: Cell::new(0),
+            slow_write: Cell::new(false),
         }
     }
 
@@ -49,6 +52,18 @@ impl Suspicion {
     #[inline(always)]
     pub fn is_quiet(&self) -> bool {
         self.left.get() == 0
+    }
+
+    /// Whether the next write is likely to be quick: no call took long lately, or it was no write.
+    #[inline(always)]
+    pub fn expects_quick_write(&self) -> bool {
+        self.is_quiet() || !self.slow_write.get()
+    }
+
+    /// Records whether a watched write was slow.
+    #[inline]
+    pub fn watched_write(&self, slow: bool) {
+        self.slow_write.set(slow);
     }
 
     /// Ends a call that is not watched and whose beginning was not timed, which saves readings of
@@ -188,6 +203,18 @@ mod tests {
         assert!(!is_slow(&suspicion, block));
         assert!((0..4).all(|_| is_slow(&suspicion, block)));
         assert!(watch(block, |()| LIMIT).1);
+    }
+
+    #[test]
+    fn writes_are_expected_to_be_slow_only_after_a_slow_write() {
+        sys::stopwatch::calibrate();
+        let suspicion = Suspicion::new();
+        is_slow(&suspicion, block);
+        assert!(!suspicion.is_quiet() && suspicion.expects_quick_write());
+        suspicion.watched_write(true);
+        assert!(!suspicion.expects_quick_write());
+        suspicion.left.set(0);
+        assert!(suspicion.expects_quick_write());
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::runtime::call::Call;
 use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::Deadline;
 use crate::state::attached;
+use crate::state::descriptors::Descriptor;
 use crate::state::holds::Hold;
 use std::cmp;
 use std::collections::VecDeque;
@@ -89,6 +90,8 @@ fork_reset! {
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// The number of open files whose position turn is taken, over all threads.
 static HELD: AtomicUsize = AtomicUsize::new(0);
+/// The same for the files of each shard.
+static HELD_IN: [AtomicUsize; SHARDS] = [const { AtomicUsize::new(0) }; SHARDS];
 
 /// How many transfers of one system call are in progress, in [`STRIPES`] counters: each is mostly
 /// used by one thread.
@@ -101,6 +104,9 @@ struct Counter(AtomicUsize);
 
 after_fork!(|| {
     HELD.store(0, Ordering::SeqCst);
+    for held in &HELD_IN {
+        held.store(0, Ordering::SeqCst);
+    }
     for Counter(count) in &SINGLE_STEPS {
         count.store(0, Ordering::SeqCst);
     }
@@ -112,9 +118,27 @@ pub fn in_use() -> bool {
     HELD.load(Ordering::Acquire) != 0
 }
 
+/// The index of the shard of the files with this inode.
+fn shard_of(inode: u32) -> usize {
+    inode as usize % SHARDS
+}
+
 fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
     // These locks are never held across a park, so waiting for one blocks the thread only briefly.
-    QUEUES.get()[inode as usize % SHARDS].lock()
+    QUEUES.get()[shard_of(inode)].lock()
+}
+
+/// Whether the turn of this open file may be taken; false for most other open files.
+#[inline(always)]
+fn may_be_taken(descriptor: Descriptor) -> bool {
+    HELD.load(Ordering::SeqCst) != 0 && may_be_taken_in_shard(descriptor)
+}
+
+#[cold]
+#[inline(never)]
+fn may_be_taken_in_shard(descriptor: Descriptor) -> bool {
+    let inode = descriptor.examined().inode();
+    HELD_IN[shard_of(inode)].load(Ordering::SeqCst) != 0
 }
 
 /// Returns the index of the open file of `hold`, or the index where to insert it. For a position,
@@ -147,23 +171,25 @@ fn begin(files: &mut Vec<OpenFile>, at: usize, hold: &Hold, inode: u32) -> u64 {
 
 /// A transfer at the position that is a single system call. It needs no turn, because the kernel
 /// makes it atomic, but it must not run while another thread is between the steps of a transfer at
-/// that position. Therefore it begins only if no turn is taken, and whoever takes a turn waits
-/// until those that have begun are over. They never park.
+/// that position. Therefore it begins only if the turn of its file is free, and whoever takes a
+/// turn waits until those that have begun are over. They never park.
 pub struct SingleStep(Option<&'static AtomicUsize>);
 
 impl SingleStep {
-    /// None if a turn is taken somewhere.
+    /// Begins a transfer of `descriptor`. None if its turn may be taken. If a turn at another file
+    /// had the same effect, this transfer would take a turn, too, and so would all others, for as
+    /// long as two threads are busy.
     #[inline(always)]
-    pub fn begin(call: &Call<'_>) -> Option<Self> {
+    pub fn begin(call: &Call<'_>, descriptor: Descriptor) -> Option<Self> {
         if attached::is_single() {
-            return (!in_use()).then_some(Self(None));
+            return (!may_be_taken(descriptor)).then_some(Self(None));
         }
         let Counter(count) = &SINGLE_STEPS[std::ptr::from_ref(call.thread).addr() / 64 % STRIPES];
         // The order of this and the next line, and of their counterparts in `await_single_steps`,
         // makes sure that one of both threads sees the other.
         count.fetch_add(1, Ordering::SeqCst);
         let step = Self(Some(count));
-        (HELD.load(Ordering::SeqCst) == 0).then_some(step)
+        (!may_be_taken(descriptor)).then_some(step)
     }
 
     /// For a transfer that is not at a position.
@@ -292,6 +318,7 @@ impl<'a> PositionGuard<'a> {
             }
             Err(at) => {
                 HELD.fetch_add(1, Ordering::SeqCst);
+                HELD_IN[shard_of(inode)].fetch_add(1, Ordering::SeqCst);
                 let id = begin(&mut files, at, hold, inode);
                 drop(files);
                 await_single_steps();
@@ -315,6 +342,7 @@ impl<'a> PositionGuard<'a> {
         }
         files.remove(at);
         if position {
+            HELD_IN[shard_of(inode)].fetch_sub(1, Ordering::AcqRel);
             HELD.fetch_sub(1, Ordering::AcqRel);
         }
     }
