@@ -172,6 +172,19 @@ fn lets_no_fiber_yield_that_does_not_wait_if_the_host_refuses() {
     requires("yields");
 }
 
+#[test]
+fn is_not_made_to_yield_in_a_park_that_polls() {
+    for engine in ["uring", "aio", "threads"] {
+        let run = Run::new(program("host/polling_park", Flavor::Plain)).preload(true);
+        let outcome = run.env("AIOSHIM_ENGINE", engine).run();
+        if outcome.status.code() == Some(77) {
+            return testprogs::skip(&outcome.error_text());
+        }
+        let text = outcome.success().text();
+        assert_eq!(text, "done\n", "{engine}");
+    }
+}
+
 /// Runs a mode of a scheduler that uses the table's second version, on every engine.
 #[track_caller]
 fn uses(mode: &str) {
