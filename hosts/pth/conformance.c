@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The conformance test on GNU Pth. It knows nothing of the shim. */
+/* The conformance test on GNU Pth. It knows nothing of the shim. With PTH_EXIT in the environment,
+ * the main thread waits for the others in pth_exit instead of pth_join. */
 #include <pth.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "conformance.h"
 
 static const char *check;
+static int count, ended;
 
 /* Plain waits beside timers of the library. */
 static void timers(int number)
@@ -43,18 +45,38 @@ static void *body(void *number)
 {
     int is_timers = strcmp(check, "timers") == 0, is_cancel = strcmp(check, "cancel") == 0;
     (is_timers ? timers : is_cancel ? cancel : conformance_body)((int)(intptr_t)number);
+    ended++;
     return NULL;
+}
+
+/* The last thread to end waits for an event of Pth, not in a plain call. */
+static void *end_last(void *unused)
+{
+    while (ended < count)
+        pth_nap(pth_time(0, 1000));
+    return unused;
+}
+
+static void print_results(void)
+{
+    if (conformance_end() != 0)
+        _exit(3);
 }
 
 int main(int argc, char **argv)
 {
     pth_t threads[128];
-    int count = conformance_begin(argc, argv);
+    count = conformance_begin(argc, argv);
     check = argv[1];
     if (!pth_init())
         return 3;
     for (int i = 0; i < count; i++)
         threads[i] = pth_spawn(PTH_ATTR_DEFAULT, body, (void *)(intptr_t)i);
+    if (getenv("PTH_EXIT")) {
+        pth_spawn(PTH_ATTR_DEFAULT, end_last, NULL);
+        atexit(print_results);
+        pth_exit(NULL);
+    }
     for (int i = 0; i < count; i++)
         if (!threads[i] || !pth_join(threads[i], NULL))
             return 3;

@@ -316,6 +316,25 @@ fn coroutines_wait_for_each_other(adapter: &Adapter) {
     }
 }
 
+/// The process ends when all threads have, with the same results, as it does without the shim.
+fn the_main_thread_waits_for_all_others_in_pth_exit(adapter: &Adapter) {
+    let Some(out) = adapter.build() else { return };
+    for check in ["sleeps", "reads", "names", "locks"] {
+        let dir = Scratch::new();
+        let exiting = |run: Run| run.env("PTH_EXIT", "1");
+        let plain = exiting(adapter.check(out, check, &dir, false))
+            .run()
+            .success();
+        assert!(plain.text().starts_with(check), "{}", plain.report());
+        for engine in ENGINES {
+            let outcome = with_shim(adapter, out, check, |run| {
+                exiting(run).env("AIOSHIM_ENGINE", engine)
+            });
+            assert_eq!(outcome.text(), plain.text(), "{}", outcome.report());
+        }
+    }
+}
+
 /// strace sees no read of the data, except those that the last coroutine may make itself, and far
 /// fewer submissions than reads.
 #[track_caller]
@@ -443,7 +462,15 @@ conforms!(
 );
 conforms!(lua, LUA);
 conforms!(state_threads, STATE_THREADS);
-conforms!(pth, PTH);
+conforms!(
+    pth,
+    PTH,
+    results_are_equal,
+    coroutines_wait_for_each_other,
+    reads_overlap,
+    a_deadlock_is_reported,
+    the_main_thread_waits_for_all_others_in_pth_exit
+);
 conforms!(boost_fiber, BOOST_FIBER);
 conforms!(boost_fiber_preload, BOOST_FIBER_PRELOAD);
 conforms!(greenlet, GREENLET);
