@@ -7,7 +7,7 @@ use super::fiber::{Fiber, Handle, Life};
 use crate::spin::SpinLock;
 use core::cell::Cell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 const SLAB: usize = 64 << 10;
 const HEADER: usize = 64;
@@ -16,27 +16,38 @@ const PER_SLAB: usize = (SLAB - HEADER) / size_of::<Fiber>();
 /// when fibers are created on one worker and joined on another.
 const MAX_FREE: usize = 2 * PER_SLAB;
 
+/// How many records are initialised at a time: about a page. A worker with few fibers then does not
+/// touch the rest of its slab.
+const CARVED: usize = 32;
+
 #[repr(C, align(64))]
 struct Slab {
     next: *mut Slab,
+    /// How many records are initialised. The others are zeroes and belong to whoever has the slab.
+    ready: AtomicUsize,
+    /// The next slab that no worker has.
+    next_spare: *mut Slab,
 }
 
 /// All slabs, newest first. The list only grows, so it can be walked without a lock.
 static SLABS: AtomicPtr<Slab> = AtomicPtr::new(null_mut());
 
-/// A chain of free records linked by `next`.
+/// A chain of free records linked by `next`, and a chain of slabs with uninitialised ones.
 struct Chain {
     head: *mut Fiber,
     len: usize,
+    slab: *mut Slab,
 }
 
-// SAFETY: a chain owns its records, and a free record belongs to no thread.
+// SAFETY: a chain owns its records and the uninitialised ones of its slabs; they belong to no
+// thread.
 unsafe impl Send for Chain {}
 
 /// Free records that no worker owns.
 pub(crate) static SPARE: Spare = Spare(SpinLock::new(Chain {
     head: null_mut(),
     len: 0,
+    slab: null_mut(),
 }));
 
 pub(crate) struct Spare(SpinLock<Chain>);
@@ -72,6 +83,8 @@ fn retire(fiber: &Fiber) {
 pub(crate) struct Records {
     head: Cell<*mut Fiber>,
     len: Cell<usize>,
+    /// The slab whose uninitialised records this worker takes; null if there is none.
+    slab: Cell<*mut Slab>,
 }
 
 impl Records {
@@ -79,6 +92,7 @@ impl Records {
         Records {
             head: Cell::new(null_mut()),
             len: Cell::new(0),
+            slab: Cell::new(null_mut()),
         }
     }
 
@@ -127,23 +141,38 @@ impl Records {
             self.len.set(n);
             return true;
         }
+        if self.slab.get().is_null() && !spare.slab.is_null() {
+            // SAFETY: slabs are never unmapped, and the spare chain owns this one.
+            let next = unsafe { core::mem::replace(&mut (*spare.slab).next_spare, null_mut()) };
+            self.slab.set(core::mem::replace(&mut spare.slab, next));
+        }
         drop(spare);
-        let Some(slab) = map() else { return false };
-        // SAFETY: the new slab is ours, SLAB bytes long and aligned to a page.
+        if self.slab.get().is_null() {
+            let Some(slab) = map() else { return false };
+            publish(slab);
+            self.slab.set(slab);
+        }
+        self.carve();
+        true
+    }
+
+    /// Initialises some records of this worker's slab, which has uninitialised ones.
+    fn carve(&self) {
+        let slab = self.slab.get();
+        // SAFETY: the slab is mapped, and only the worker that has it initialises its records.
         unsafe {
-            for i in (0..PER_SLAB).rev() {
+            let ready = &(*slab).ready;
+            let first = ready.load(Ordering::Relaxed);
+            let end = (first + CARVED).min(PER_SLAB);
+            for i in (first..end).rev() {
                 let record = record(slab, i);
                 record.write(Fiber::free());
                 (*record).next.set(self.head.replace(record));
             }
-            self.len.set(PER_SLAB);
-            let mut top = SLABS.load(Ordering::Relaxed);
-            loop {
-                (*slab).next = top;
-                match SLABS.compare_exchange_weak(top, slab, Ordering::Release, Ordering::Relaxed) {
-                    Ok(_) => return true,
-                    Err(now) => top = now,
-                }
+            self.len.set(self.len.get() + end - first);
+            ready.store(end, Ordering::Release);
+            if end == PER_SLAB {
+                self.slab.set(null_mut());
             }
         }
     }
@@ -171,9 +200,29 @@ impl Records {
         if self.len.get() > 0 {
             self.give_back(self.len.get());
         }
+        let slab = self.slab.replace(null_mut());
+        if !slab.is_null() {
+            let mut spare = SPARE.0.lock();
+            // SAFETY: slabs are never unmapped, and this one was the worker's.
+            unsafe { (*slab).next_spare = core::mem::replace(&mut spare.slab, slab) };
+        }
     }
 }
 
+/// Adds a new slab, none of whose records is initialised, to the list of all slabs.
+fn publish(slab: *mut Slab) {
+    let mut top = SLABS.load(Ordering::Relaxed);
+    loop {
+        // SAFETY: nobody else knows the slab yet.
+        unsafe { (*slab).next = top };
+        match SLABS.compare_exchange_weak(top, slab, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => top = now,
+        }
+    }
+}
+
+/// A new slab of zeroes.
 fn map() -> Option<*mut Slab> {
     // SAFETY: a new anonymous mapping affects no existing memory.
     let slab = unsafe {
@@ -203,8 +252,10 @@ unsafe fn record(slab: *mut Slab, i: usize) -> *mut Fiber {
 pub(crate) fn for_each(mut visit: impl FnMut(&'static Fiber, Life)) {
     let mut slab = SLABS.load(Ordering::Acquire);
     while !slab.is_null() {
-        for i in 0..PER_SLAB {
-            // SAFETY: slabs in the list are initialised and never unmapped.
+        // SAFETY: slabs in the list are never unmapped.
+        let ready = unsafe { (*slab).ready.load(Ordering::Acquire) };
+        for i in 0..ready {
+            // SAFETY: the record is initialised and never unmapped.
             let fiber = unsafe { &*record(slab, i) };
             let life = fiber.life();
             if life.state() != Life::FREE {
@@ -245,6 +296,23 @@ mod tests {
         assert_eq!(records.take(), f, "the last freed record comes first");
         // SAFETY: records are never unmapped.
         assert_ne!(before, unsafe { &*f }.life());
+    }
+
+    #[test]
+    fn a_worker_initialises_few_records_and_passes_the_rest_of_its_slab_on() {
+        let records = Records::new();
+        // Until no spare record is left, which other tests may have given back.
+        while records.slab.get().is_null() {
+            assert!(!records.take().is_null());
+        }
+        let slab = records.slab.get();
+        // SAFETY: slabs are never unmapped.
+        let ready = || unsafe { &*slab }.ready.load(Ordering::Relaxed);
+        let before = ready();
+        assert!(before % CARVED == 0 && before < PER_SLAB, "{before}");
+        records.flush();
+        assert!(records.slab.get().is_null() && records.head.get().is_null());
+        assert_eq!(ready(), before);
     }
 
     #[test]
