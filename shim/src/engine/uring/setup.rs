@@ -5,11 +5,13 @@
 //! no-op must pass through the ring before it is used, because some seccomp filters allow
 //! io_uring_setup and deny io_uring_enter.
 
+use super::window;
 use crate::state::descriptors;
 use io_uring::{IoUring, Probe, opcode};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io_uring::{IoringSetupFlags as Flags, io_uring_params, io_uring_setup};
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::IntoRawFd;
 use sys::errno::Errno;
 
 /// Submission and completion queue lengths, tried in order while memory is short. The kernel keeps
@@ -21,12 +23,15 @@ const QUEUE_DEPTHS: [(u32, u32); 5] = [(256, 4096), (128, 1024), (64, 256), (32,
 pub fn build() -> Result<IoUring, Errno> {
     let mut error = Errno::INVAL;
     for (submissions, completions) in QUEUE_DEPTHS {
-        for richness in (0..FLAG_SETS).rev() {
-            let mut builder = IoUring::builder();
-            builder.setup_cqsize(completions).setup_clamp();
-            set_flags(&mut builder, richness);
-            match builder.build(submissions).map_err(Errno::from) {
-                Ok(ring) => return adopt(ring),
+        for added in (0..=FLAGS.len()).rev() {
+            let mut params = io_uring_params::default();
+            params.cq_entries = completions;
+            params.flags = Flags::CQSIZE | Flags::CLAMP;
+            params.flags |= FLAGS[..added].iter().copied().collect::<Flags>();
+            // SAFETY: no parameter names a descriptor.
+            let ring = unsafe { io_uring_setup(submissions, &mut params) };
+            match ring.map_err(|error| Errno(error.raw_os_error())) {
+                Ok(fd) => return map(descriptors::adopt(fd.into_raw_fd())?, params),
                 Err(e @ Errno::INVAL) => error = e,
                 Err(e @ Errno::NOMEM) => {
                     error = e;
@@ -39,23 +44,24 @@ pub fn build() -> Result<IoUring, Errno> {
     Err(error)
 }
 
-const FLAG_SETS: u32 = 5;
+/// The flags that later kernels have added: in 5.18, 5.19, 6.1 and 6.6.
+const FLAGS: [Flags; 4] = [
+    Flags::SUBMIT_ALL,
+    Flags::COOP_TASKRUN.union(Flags::TASKRUN_FLAG),
+    Flags::SINGLE_ISSUER.union(Flags::DEFER_TASKRUN),
+    Flags::NO_SQARRAY,
+];
 
-/// Each level adds the flags of a later kernel: SUBMIT_ALL (5.18), COOP_TASKRUN with its flag
-/// (5.19), SINGLE_ISSUER and DEFER_TASKRUN (6.1), NO_SQARRAY (6.6).
-fn set_flags(builder: &mut io_uring::Builder, richness: u32) {
-    if richness >= 1 {
-        builder.setup_submit_all();
-    }
-    if richness >= 2 {
-        builder.setup_coop_taskrun().setup_taskrun_flag();
-    }
-    if richness >= 3 {
-        builder.setup_single_issuer().setup_defer_taskrun();
-    }
-    if richness >= 4 {
-        builder.setup_no_sqarray();
-    }
+/// Maps the queues of the ring `fd`, which is the shim's. The ring is mapped only now, because the
+/// crate's own constructor would map it before it has moved to its final number.
+fn map(fd: c_int, params: io_uring_params) -> Result<IoUring, Errno> {
+    // SAFETY: `fd` refers to a ring that was made with these parameters, and only the result uses
+    // it.
+    unsafe { IoUring::from_fd(fd, window::crate_parameters(params)) }.map_err(|error| {
+        // The crate has closed the descriptor.
+        descriptors::disown(fd);
+        error.into()
+    })
 }
 
 /// Passes one no-op through the whole ring.
@@ -72,40 +78,6 @@ pub fn prove(ring: &mut IoUring) -> Result<(), Errno> {
     }
     ring.completion().next();
     Ok(())
-}
-
-/// Moves the ring to a descriptor number that programs do not use by value, and marks the
-/// descriptor as owned by the shim. EMFILE if no such number is free.
-fn adopt(ring: IoUring) -> Result<IoUring, Errno> {
-    let fd = ring.as_raw_fd();
-    descriptors::mark_shim_owned(fd, true);
-    let params = ring.params().clone();
-    let Some(high) = sys::duplicate_out_of_the_way(fd) else {
-        descriptors::disown(fd);
-        return Err(Errno::MFILE);
-    };
-    descriptors::mark_shim_owned(high, true);
-    // SAFETY: `high` refers to a ring that was made with these parameters, and only this function
-    // uses it.
-    match unsafe { IoUring::from_fd(high, params) } {
-        Ok(moved) => {
-            if descriptors::still_is(fd, high) {
-                descriptors::disown(fd);
-                drop(ring);
-            } else {
-                // Another thread has closed the number. Only the mappings remain, and unmapping
-                // them is not worth the risk of closing a reused number.
-                std::mem::forget(ring);
-            }
-            Ok(moved)
-        }
-        Err(error) => {
-            descriptors::disown(high);
-            let _ = sys::close(high);
-            descriptors::disown(fd);
-            Err(error.into())
-        }
-    }
 }
 
 /// Whether the kernel has IORING_OP_FUTEX_WAIT and IORING_OP_FUTEX_WAITV (6.7).

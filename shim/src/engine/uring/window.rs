@@ -361,3 +361,9 @@ fn parameters(params: &Parameters) -> &io_uring_params {
     // SAFETY: `Parameters` is a transparent wrapper of that structure, as its documentation says.
     unsafe { &*std::ptr::from_ref(params).cast() }
 }
+
+/// The inverse of [`parameters`].
+pub fn crate_parameters(params: io_uring_params) -> Parameters {
+    // SAFETY: `Parameters` is a transparent wrapper of that structure, as its documentation says.
+    unsafe { std::mem::transmute::<io_uring_params, Parameters>(params) }
+}
