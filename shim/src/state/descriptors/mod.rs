@@ -29,7 +29,7 @@ const SPECIAL_KIND: u64 = 1 << 24;
 const SHIM_OWNED: u64 = 1 << 25;
 /// Jobs of the offload pool refer to the descriptor by its number.
 const POOL_IN_USE: u64 = 1 << 26;
-/// Operations hold the descriptor ([`holds`](super::holds)).
+/// Operations hold the descriptor ([`holds`](crate::state::holds)).
 const HELD: u64 = 1 << 32;
 /// Not examined since it was opened: only the flags are known, and possibly that it has a position.
 const OPENED: u64 = 1 << 27;
@@ -88,7 +88,7 @@ pub fn forget(fd: c_int) -> Option<c_int> {
 pub struct Users {
     /// The shim owns it.
     pub is_shim_owned: bool,
-    /// Operations hold it ([`holds`](super::holds)).
+    /// Operations hold it ([`holds`](crate::state::holds)).
     pub is_held: bool,
     /// Jobs of the offload pool refer to it by its number.
     pub is_pool_in_use: bool,
