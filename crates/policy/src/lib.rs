@@ -45,7 +45,7 @@ pub enum Direction {
 /// Facts remembered about a descriptor: one bit each, and a count. They are hints. A stale one
 /// costs time but does no harm.
 ///
-/// Packed as `state/descriptors/mod.rs` of the shim stores them. Every call reads them, and most calls
+/// Packed as `state/descriptors` of the shim stores them. Every call reads them, and most calls
 /// need two or three bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hint(u32);
@@ -74,7 +74,7 @@ impl Hint {
     pub const REFUSES_NOWAIT_WRITE: Self = Self(1 << 31);
 
     /// The position of the count of attempts to skip: one byte, whose sign is the direction. The
-    /// bits above belong to `state/descriptors/mod.rs` of the shim.
+    /// bits above belong to `state/descriptors` of the shim.
     const SKIP: u32 = 8;
 
     pub const fn from_bits(bits: u32) -> Self {
