@@ -144,6 +144,7 @@ probes! {
         spurious_wakeups, [1, 3];
         many_waits, [1, 3];
         lowered_limit, [1, 3];
+        changed_array, [1, 3];
     }
     process {
         fork, [1, 3];

@@ -14,6 +14,7 @@ use crate::runtime::wait_set::{File, WaitSet};
 use crate::state::holds::Hold;
 use libc::{epoll_event, nfds_t, pollfd, sigset_t, timespec};
 use policy::{Contention, Reason};
+use std::cell::RefCell;
 use std::ffi::c_int;
 use sys::errno::Errno;
 use sys::{SignalSet, outcome};
@@ -118,20 +119,37 @@ fn poll_for(
     if n > MAX_FILES {
         return Verdict::PassThrough(Reason::Unusual);
     }
+    // The kernel reads the array once, so the array of a call that waits is kept: other fibers may
+    // change the C caller's.
+    let kept = RefCell::new(None::<Vec<pollfd>>);
+    let entry = |at: usize| {
+        // SAFETY: an entry of the C caller's array, which the kernel has just read and written.
+        unsafe { &*fds.add(at) }
+    };
     let check = |limit: Option<&timespec>| {
-        let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
-        let call = Sysno::ppoll as usize;
-        // SAFETY: the C caller's array, during its call; the kernel checks it. The time is our own
-        // copy, which the kernel may change.
-        outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, 0, 0) })
+        let found = plain(fds, n, limit)?;
+        let mut kept = kept.borrow_mut();
+        let Some(kept) = kept.as_mut() else {
+            return Ok(found);
+        };
+        let same = |(at, kept): (usize, &pollfd)| {
+            let now = entry(at);
+            now.fd == kept.fd && now.events == kept.events
+        };
+        if kept.iter().enumerate().all(same) {
+            return Ok(found);
+        }
+        let found = plain(kept.as_mut_ptr(), n, limit)?;
+        for (at, kept) in kept.iter().enumerate() {
+            // SAFETY: as above; the kernel writes this field, too.
+            unsafe { (*fds.add(at)).revents = kept.revents };
+        }
+        Ok(found)
     };
     let files = || {
-        if n == 0 {
-            return Vec::new();
-        }
-        // SAFETY: the kernel has just read and written this array.
-        let fds = unsafe { std::slice::from_raw_parts(fds, n as usize) };
-        let wanted = fds.iter().filter(|polled| polled.fd >= 0);
+        let mut kept = kept.borrow_mut();
+        let kept = kept.get_or_insert_with(|| (0..n as usize).map(|at| *entry(at)).collect());
+        let wanted = kept.iter().filter(|polled| polled.fd >= 0);
         wanted
             .map(|polled| File {
                 fd: polled.fd,
@@ -139,7 +157,26 @@ fn poll_for(
             })
             .collect()
     };
-    wait(call, limit, mask, check, files, || false)
+    wait(
+        call,
+        limit,
+        mask,
+        check,
+        files,
+        || false,
+        || {
+            kept.take();
+        },
+    )
+}
+
+/// ppoll(2) without a signal mask, on the C caller's array or on a copy of it.
+fn plain(fds: *mut pollfd, n: nfds_t, limit: Option<&timespec>) -> Result<usize, Errno> {
+    let limit = limit.map_or(0, |limit| std::ptr::from_ref(limit) as usize);
+    let call = Sysno::ppoll as usize;
+    // SAFETY: the kernel checks the array, which lives as long as the call. The time is our own
+    // copy, which the kernel may change.
+    outcome(unsafe { raw::syscall5(call, fds as usize, n as usize, limit, 0, 0) })
 }
 
 pub fn epoll_wait(
@@ -251,11 +288,12 @@ fn epoll_for(
             events: libc::POLLIN,
         }]
     };
-    wait(call, limit, mask, check, files, || hold.has_moved())
+    wait(call, limit, mask, check, files, || hold.has_moved(), || ())
 }
 
 /// Checks, and waits until something is ready or the time is up. `check` is the plain call, with a
-/// time limit. `is_stale` says whether `files` has changed since it was called.
+/// time limit. `is_stale` says whether `files` has changed since it was called; `release` frees the
+/// memory that `files` keeps.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
@@ -263,6 +301,7 @@ pub fn wait(
     check: impl Fn(Option<&timespec>) -> Result<usize, Errno>,
     files: impl Fn() -> Vec<File>,
     is_stale: impl Fn() -> bool,
+    release: impl Fn(),
 ) -> Verdict {
     if limit == Limit::Nanos(0) {
         return Verdict::PassThrough(Reason::Nonblocking);
@@ -319,6 +358,7 @@ pub fn wait(
                 // A handler may jump away, and a cancelled fiber ends inside this call, so hold
                 // nothing during it.
                 drop(wait_set);
+                release();
                 // This applies even with SA_RESTART: signal(7).
                 if call.interrupted_under(mask) != Handled::Nothing {
                     return Verdict::Failed(Errno::INTR);

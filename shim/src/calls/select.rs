@@ -111,7 +111,7 @@ fn select_for(
         plain(n, &mut found, limit)
     };
     let files = || files(n, &wanted);
-    let outcome = poll::wait(call, limit, mask, check, files, || false);
+    let outcome = poll::wait(call, limit, mask, check, files, || false, || ());
     if let Verdict::Done(_) = outcome {
         for (set, words) in sets.into_iter().zip(found.borrow().iter()) {
             if let Some(words) = words
