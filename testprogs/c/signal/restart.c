@@ -191,6 +191,32 @@ static long wait_until_for_any(void)
     return syscall(FUTEX_WAITV_NUMBER, &one, 1, 0, &until, CLOCK_MONOTONIC);
 }
 
+/* ---- Semaphores: a wait with a timeout is never restarted ------------------------------------ */
+
+static sem_t semaphore;
+
+static void reset_semaphore(void)
+{
+    if (sem_init(&semaphore, 0, 0))
+        die("sem_init");
+}
+
+static void post(void)
+{
+    if (sem_post(&semaphore))
+        abort();
+}
+
+static long wait_for_post(void) { return sem_wait(&semaphore); }
+
+static long wait_for_post_for_a_time(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    return sem_timedwait(&semaphore, &until);
+}
+
 static const struct waits {
     const char *name;
     long (*call)(void);
@@ -206,6 +232,8 @@ static const struct waits {
     { "wait", wait_for_any, end_child, start_child, 0 },
     { "futex", wait_shared, change_word, reset_word, 0 },
     { "private futex", wait_private, change_word, reset_word, 0 },
+    { "sem_wait", wait_for_post, post, reset_semaphore, 0 },
+    { "sem_timedwait", wait_for_post_for_a_time, post, reset_semaphore, 1 },
     { "futex, timeout", wait_shared_for_a_time, change_word, reset_word, 1 },
     { "private futex, timeout", wait_private_for_a_time, change_word, reset_word, 1 },
     { "futex_wait, timeout", wait_until_of_futex2, change_word, reset_word, 0 },

@@ -66,7 +66,7 @@ pub fn futex(call: &Call<'_>, arguments: Arguments) -> Verdict {
 
 /// Whether futex(2) is restarted. The kernel never restarts it if it has a timeout. The waits of
 /// futex2 have absolute timeouts, and the kernel restarts them all.
-fn restart(deadline: Deadline) -> Restart {
+pub fn restart(deadline: Deadline) -> Restart {
     if deadline == NEVER {
         Restart::IfHandlersAllow
     } else {

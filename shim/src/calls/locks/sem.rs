@@ -1,13 +1,14 @@
 //! sem_*(3): a fiber changes libc's own semaphore as libc does, or parks in the wait queue. Every
 //! post checks that queue.
 
+use super::futex::restart;
 use super::kernel::{self, Futex};
 use super::{Wait, WaitBackoff, Woken, deadline, is_supported, is_valid, released};
 use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::completion::Unfinished;
 use crate::runtime::deadlines::{Deadline, NEVER};
-use crate::runtime::restart::{LastAttempt, Restart};
+use crate::runtime::restart::LastAttempt;
 use crate::runtime::thread::Thread;
 use libc::{clockid_t, sem_t, timespec};
 use queue::wait_table::{ANY, Which};
@@ -117,17 +118,22 @@ fn wait_until(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Verdict {
                 deadline
             },
         };
-        let woken = wait.park(call, || take(s));
+        let woken = match wait.park_first(call, || take(s)) {
+            Some(woken) => woken,
+            // The post came before the signal.
+            None if take(s) => return Verdict::Done(0),
+            None if call.continue_after_handlers(restart(deadline)) => Woken::ByWaker,
+            None => {
+                released(s, Which::First);
+                return Verdict::Failed(Errno::INTR);
+            }
+        };
         if woken == Woken::Ready || take(s) {
             return Verdict::Done(0);
         }
         if deadline != NEVER && sys::now() >= deadline {
             released(s, Which::First);
             return Verdict::Failed(Errno::TIMEDOUT);
-        }
-        if woken == Woken::Interrupted {
-            released(s, Which::First);
-            return Verdict::Failed(Errno::INTR);
         }
     }
 }
@@ -162,7 +168,7 @@ fn wait_in_kernel(call: &Call<'_>, s: *mut sem_t, deadline: Deadline) -> Option<
         match error {
             Unfinished::NotDone => return None,
             Unfinished::Interrupted => {
-                if !call.continue_after_handlers(Restart::IfHandlersAllow) {
+                if !call.continue_after_handlers(restart(deadline)) {
                     return Some(Verdict::Failed(Errno::INTR));
                 }
             }
