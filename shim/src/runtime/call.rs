@@ -214,7 +214,13 @@ impl<'a> Call<'a> {
     #[cold]
     #[inline(never)]
     pub fn cancellation_point(&self) {
-        if cancel::is_point(self.row) && !self.thread.streams().any() {
+        if cancel::is_point(self.row) {
+            self.end_if_cancelled();
+        }
+    }
+
+    fn end_if_cancelled(&self) {
+        if !self.thread.streams().any() {
             // This runs the host's code, which may not return.
             let _host = context::host(self.thread.slot());
             self.thread.host().cancelled();
@@ -291,15 +297,34 @@ impl<'a> Call<'a> {
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
         let for_cancellation = self.thread.operations().was_cancelled(self.fiber);
         let handled = self.holds.without(|| {
-            self.cancellation_point();
+            if for_cancellation {
+                self.end_if_cancelled();
+            } else {
+                self.cancellation_point();
+            }
             self.thread.handle_signals(mask)
         });
-        // A cancelled fiber that continues nevertheless must not wait again.
+        // A cancelled fiber that continues nevertheless must not wait again. The main thread is
+        // cancelled by libc, so libc makes its calls from now on.
         if for_cancellation {
+            if self.thread.host().in_place {
+                self.thread.pass_through();
+            }
             Handled::End
         } else {
             handled
         }
+    }
+
+    /// Whether the call was interrupted because its fiber is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.thread.operations().is_cancelled(self.fiber)
+    }
+
+    /// Whether libc must make the call, which was interrupted because the main thread is cancelled.
+    #[cold]
+    pub fn is_left_to_libc(&self) -> bool {
+        self.thread.host().in_place && self.thread.conversion().passes_through()
     }
 
     /// [`Self::perform_until`] with exactly the signals in `mask` blocked during the wait, as in

@@ -16,3 +16,10 @@
 pub fn is_point(row: usize) -> bool {
     calltable::is_cancellation_point(row)
 }
+
+/// Whether the call is a cancellation point while it waits. Most calls of fcntl(2) are none, but
+/// the only ones that wait take a lock with F_SETLKW.
+pub fn is_waiting_point(row: usize) -> bool {
+    const FCNTL: [usize; 2] = [calltable::index_of("fcntl"), calltable::index_of("fcntl64")];
+    is_point(row) || FCNTL.contains(&row)
+}

@@ -292,7 +292,7 @@ impl InFlight {
     pub fn cancellable(&self, fiber: *const c_void) -> Option<(Token, bool)> {
         let (token, operation) = self.by_fiber(fiber)?;
         let ends = operation.executor != Executor::Pool || operation.is_interruptible();
-        cancel::is_point(operation.row as usize).then_some((token, ends))
+        cancel::is_waiting_point(operation.row as usize).then_some((token, ends))
     }
 
     /// Whether `fiber` is parked in poll(2), select(2), epoll_wait(2) or a variant of these.

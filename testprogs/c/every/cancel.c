@@ -156,6 +156,58 @@ static int waits_for_signal(void)
 
 static int waits_for_child(void) { return waitpid(-1, NULL, 0); }
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+
+static void unlock(void *arg) { note(pthread_mutex_unlock(arg) ? "not locked " : "unlocked "); }
+
+static int waits_on_fiber(const struct timespec *until)
+{
+    int result;
+    fiber_cleanup_push(unlock, &mutex);
+    result = until ? pthread_cond_timedwait(&condition, &mutex, until)
+                   : pthread_cond_wait(&condition, &mutex);
+    fiber_cleanup_pop(1);
+    return result;
+}
+
+static int waits_on_thread(const struct timespec *until)
+{
+    int result;
+    pthread_cleanup_push(unlock, &mutex);
+    result = until ? pthread_cond_timedwait(&condition, &mutex, until)
+                   : pthread_cond_wait(&condition, &mutex);
+    pthread_cleanup_pop(1);
+    return result;
+}
+
+/* The mutex is locked when the cleanup handler runs. */
+static int waits_until(const struct timespec *until)
+{
+    check(pthread_mutex_lock(&mutex), "pthread_mutex_lock");
+    return task_options.threads ? waits_on_thread(until) : waits_on_fiber(until);
+}
+
+static int waits_for_condition(void) { return waits_until(NULL); }
+
+static int waits_for_condition_for_a_time(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 3600;
+    return waits_until(&until);
+}
+
+static int waits_for_lock(void)
+{
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    int holder = open("locked", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int file = open("locked", O_RDWR | O_CLOEXEC);
+    if (holder < 0 || file < 0 || fcntl(holder, F_OFD_SETLK, &whole))
+        die("locked");
+    return fcntl(file, F_OFD_SETLKW, &whole);
+}
+
 static const struct {
     const char *name;
     int (*call)(void);
@@ -173,6 +225,9 @@ static const struct {
     { "sigwaitinfo", waits_for_signal },
     { "waitpid", waits_for_child },
     { "pause", pause },
+    { "pthread_cond_wait", waits_for_condition },
+    { "pthread_cond_timedwait", waits_for_condition_for_a_time },
+    { "fcntl, for a lock", waits_for_lock },
 };
 
 static void cancel_in(const char *name, int (*call)(void))

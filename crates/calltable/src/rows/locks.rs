@@ -22,18 +22,18 @@ macro_rules! locks {
         fn pthread_mutex_unlock, __pthread_mutex_unlock(m: *mut pthread_mutex_t) -> c_int
             => Everywhere(calls::locks::mutex::unlock);
         fn pthread_cond_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int
-            => Convert(calls::locks::cond::wait), lock, by(calls::locks::cond::wait_plainly),
-               version("GLIBC_2.3.2");
+            => Convert(calls::locks::cond::wait), cancellation_point, lock,
+               by(calls::locks::cond::wait_plainly), version("GLIBC_2.3.2");
         fn pthread_cond_timedwait(
             c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec
         ) -> c_int
-            => Convert(calls::locks::cond::timedwait), lock,
+            => Convert(calls::locks::cond::timedwait), cancellation_point, lock,
                by(calls::locks::cond::timedwait_plainly), version("GLIBC_2.3.2");
         fn pthread_cond_clockwait(
             c: *mut pthread_cond_t, m: *mut pthread_mutex_t, clock: clockid_t,
             time: *const timespec
         ) -> c_int
-            => Convert(calls::locks::cond::clockwait), lock,
+            => Convert(calls::locks::cond::clockwait), cancellation_point, lock,
                by(calls::locks::cond::clockwait_plainly);
         fn pthread_cond_signal(c: *mut pthread_cond_t) -> c_int
             => Everywhere(calls::locks::cond::signal), version("GLIBC_2.3.2");
@@ -116,11 +116,12 @@ macro_rules! locks {
         fn mtx_unlock(m: *mut pthread_mutex_t) -> c_int
             => Everywhere(calls::locks::c11::mtx_unlock);
         fn cnd_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> c_int
-            => Convert(calls::locks::c11::cnd_wait), lock, by(calls::locks::cond::wait_plainly);
+            => Convert(calls::locks::c11::cnd_wait), cancellation_point, lock,
+               by(calls::locks::cond::wait_plainly);
         fn cnd_timedwait(
             c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec
         ) -> c_int
-            => Convert(calls::locks::c11::cnd_timedwait), lock,
+            => Convert(calls::locks::c11::cnd_timedwait), cancellation_point, lock,
                by(calls::locks::cond::timedwait_plainly);
         fn cnd_signal(c: *mut pthread_cond_t) -> c_int
             => Everywhere(calls::locks::cond::signal);

@@ -9,6 +9,7 @@ use crate::calls::Verdict;
 use crate::runtime::call::Call;
 use crate::runtime::deadlines::{Deadline, NEVER};
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
+use policy::Reason;
 use queue::wait_table::{ANY, Which};
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -20,7 +21,7 @@ type OnCond = unsafe extern "C" fn(*mut pthread_cond_t) -> c_int;
 
 /// pthread_cond_wait(3).
 pub fn wait(call: &Call<'_>, c: *mut pthread_cond_t, m: *mut pthread_mutex_t) -> Verdict {
-    code(wait_until(call, c, m, NEVER))
+    verdict(wait_until(call, c, m, NEVER))
 }
 
 /// pthread_cond_timedwait(3).
@@ -51,7 +52,15 @@ pub fn clockwait(
     if !is_valid(time) || !is_supported(clock) {
         return code(Err(Errno::INVAL));
     }
-    code(wait_until(call, c, m, super::deadline(clock, time)))
+    verdict(wait_until(call, c, m, super::deadline(clock, time)))
+}
+
+/// EINTR, which these functions never return, means that libc makes the call.
+fn verdict(result: Result<(), Errno>) -> Verdict {
+    match result {
+        Err(Errno::INTR) => Verdict::PassThrough(Reason::Alone),
+        result => code(result),
+    }
 }
 
 fn wait_until(
@@ -77,15 +86,27 @@ fn wait_until(
         },
     };
     let refused = Cell::new(None);
-    let woken = wait.park(call, || {
+    call.heed_cancellation();
+    let woken = wait.park_first(call, || {
         refused.set(mutex::give(call, m).err());
         refused.get().is_some()
     });
     if let Some(error) = refused.get() {
         return Err(error);
     }
+    // A cancelled fiber ends with the mutex locked, which its cleanup handler unlocks.
+    let is_cancelled = woken.is_none() && call.is_cancelled();
+    if woken.is_none() && !is_cancelled {
+        call.interrupted();
+    }
     mutex::take(call, m, || Ok(NEVER))?;
-    if woken == Woken::Timeout && (!shared || sys::now() >= deadline) {
+    if is_cancelled {
+        call.interrupted();
+        if call.is_left_to_libc() {
+            return Err(Errno::INTR);
+        }
+    }
+    if woken == Some(Woken::Timeout) && (!shared || sys::now() >= deadline) {
         return Err(Errno::TIMEDOUT);
     }
     Ok(())
