@@ -69,9 +69,10 @@ fn unnoticed(rows: &[(&[&str], &str)]) {
 }
 
 /// The programs of c/whole; `$ALARMJUMP`, for example, is the path of the first.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "alarmjump",
     "confined",
+    "maincancel",
     "mainerrno",
     "mainexit",
     "threadstate",
@@ -354,6 +355,8 @@ fn signals_processes_and_ends() {
     unnoticed(&[
         (&["alarmjump"], "$ALARMJUMP; echo $?"),
         (&["mainexit"], "$MAINEXIT; echo $?"),
+        (&["maincancel"], "$MAINCANCEL; echo $?"),
+        (&["maincancel"], "$MAINCANCEL; echo $?"),
         (&["vforks"], "$VFORKS; echo $?"),
     ]);
 }

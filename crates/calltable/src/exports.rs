@@ -30,13 +30,8 @@ pub static EXPORTS: &[Export] = &[
         of_libc: false,
     },
     Export {
-        names: &["pthread_exit"],
+        names: &["pthread_exit", "pthread_cancel"],
         file: "entry/main_fiber.rs",
-        of_libc: true,
-    },
-    Export {
-        names: &["pthread_cancel"],
-        file: "engine/pool/interrupt_signal.rs",
         of_libc: true,
     },
     Export {

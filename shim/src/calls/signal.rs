@@ -99,6 +99,9 @@ pub fn sigwait(call: &Call<'_>, set: *const sigset_t, signal: *mut c_int) -> Ver
                 unsafe { signal.write(taken) };
                 return Verdict::Done(0);
             }
+            Err(Errno::INTR) if call.is_left_to_libc() => {
+                return Verdict::PassThrough(Reason::Alone);
+            }
             Err(Errno::INTR) => {}
             Err(error) => return Verdict::Done(error.0 as isize),
         }

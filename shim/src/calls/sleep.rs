@@ -109,6 +109,9 @@ pub fn clock_nanosleep(
     };
     match slept {
         Ok(()) => Verdict::Done(0),
+        Err(Unfinished::Failed(Errno::INTR)) if call.is_left_to_libc() => {
+            Verdict::PassThrough(Reason::Alone)
+        }
         Err(Unfinished::Failed(error)) => Verdict::Done(error.0 as isize),
         Err(error) => Verdict::from_error(error),
     }
@@ -146,7 +149,11 @@ fn sleep_until(call: &Call<'_>, deadline: Deadline) -> Slept {
     while call.perform_until(&Request::Wait { claim }, deadline) == Err(Unfinished::Interrupted) {
         let rest = deadline.saturating_sub(sys::now());
         if !call.continue_after_handlers(Restart::Never) {
-            return Ok(Err(rest));
+            return if call.is_left_to_libc() {
+                Err(Reason::Alone)
+            } else {
+                Ok(Err(rest))
+            };
         }
     }
     Ok(Ok(()))

@@ -13,13 +13,16 @@
 
 use super::host_api;
 use crate::context;
-use crate::engine::{Wait, pool};
+use crate::context::Mutex;
+use crate::engine::Wait;
+use crate::engine::pool::{self, interrupt_signal};
+use crate::host::remote::Remote;
 use crate::host::{self, Host, HostTable};
 use crate::runtime::thread::Thread;
 use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
 /// The only fiber.
 struct MainFiber {
@@ -38,6 +41,12 @@ static FIBER: MainFiber = MainFiber {
 
 /// The main thread's handle while it is attached to this host.
 static THREAD: AtomicPtr<Thread> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What other threads need to cancel the main thread: its name, and how to wake it.
+static TARGET: Mutex<Option<(libc::pthread_t, Arc<Remote>)>> = Mutex::new(None);
+
+/// Whether pthread_cancel(3) was called for the main thread.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
 
 fn the_host() -> Host {
     let table = HostTable {
@@ -69,6 +78,9 @@ fn the_host() -> Host {
 pub fn attach_main() {
     if let Ok(thread) = host_api::attach_to(the_host()) {
         THREAD.store(thread, Relaxed);
+        // SAFETY: the thread is attached; pthread_self only returns the calling thread's name.
+        let target = unsafe { (libc::pthread_self(), Arc::clone((*thread).remote())) };
+        *TARGET.lock() = Some(target);
     }
 }
 
@@ -80,6 +92,7 @@ pub fn release_main() {
         // flight.
         unsafe { host_api::aioshim_detach(thread) };
         THREAD.store(std::ptr::null_mut(), Relaxed);
+        *TARGET.lock() = None;
     }
 }
 
@@ -96,6 +109,22 @@ pub extern "C" fn pthread_exit(result: *mut c_void) -> ! {
         release_main();
     }
     next_function!(pthread_exit as Exit)(result)
+}
+
+/// pthread_cancel(3). The main thread's wait ends, and its call is left to libc, which ends the
+/// thread if it may be cancelled.
+#[unsafe(no_mangle)]
+pub extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
+    type Cancel = extern "C" fn(libc::pthread_t) -> c_int;
+    let result = next_function!(pthread_cancel as Cancel)(thread);
+    interrupt_signal::keep_installed();
+    if let Some((main, remote)) = TARGET.lock().as_ref()
+        && *main == thread
+    {
+        CANCELLED.store(true, Relaxed);
+        remote.wake();
+    }
+    result
 }
 
 /// The fiber runs again without a return from its `park`.
@@ -124,6 +153,14 @@ extern "C" fn park(data: *mut c_void) {
     let thread = Thread::attached().expect("only an attached thread parks");
     fiber.parked.set(true);
     loop {
+        if CANCELLED.load(Relaxed)
+            && !fiber.ready.get()
+            && may_be_cancelled()
+            && thread.cancel(data)
+        {
+            // libc ends the thread, so it makes the thread's calls from now on.
+            thread.pass_through();
+        }
         thread.poll(if fiber.ready.get() {
             Wait::No
         } else {
@@ -134,6 +171,23 @@ extern "C" fn park(data: *mut c_void) {
         }
     }
     fiber.parked.set(false);
+}
+
+/// Whether pthread_setcancelstate(3) lets the calling thread be cancelled.
+fn may_be_cancelled() -> bool {
+    const ENABLE: c_int = 0;
+    const DISABLE: c_int = 1;
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    }
+    let mut state = ENABLE;
+    // SAFETY: this changes the state only of the calling thread, and only until the next line.
+    unsafe { pthread_setcancelstate(DISABLE, &raw mut state) };
+    if state == ENABLE {
+        // SAFETY: as above; this is the state that the thread had.
+        unsafe { pthread_setcancelstate(ENABLE, std::ptr::null_mut()) };
+    }
+    state == ENABLE
 }
 
 extern "C" fn unpark(data: *mut c_void, _fiber: *mut c_void) {

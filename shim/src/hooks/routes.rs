@@ -26,6 +26,9 @@ pub fn convert<H: Converted>(call: &Call<'_>, arguments: H::Arguments) -> Verdic
             Verdict::Interrupted(restart) if call.continue_after_attempt(restart, &mut last) => {
                 continue;
             }
+            Verdict::Interrupted(_) | Verdict::Failed(Errno::INTR) if call.is_left_to_libc() => {
+                Verdict::PassThrough(Reason::Alone)
+            }
             Verdict::Failed(Errno::INTR) => {
                 call.cancellation_point();
                 Verdict::Failed(Errno::INTR)

@@ -304,12 +304,8 @@ impl<'a> Call<'a> {
             }
             self.thread.handle_signals(mask)
         });
-        // A cancelled fiber that continues nevertheless must not wait again. The main thread is
-        // cancelled by libc, so libc makes its calls from now on.
+        // A cancelled fiber that continues nevertheless must not wait again.
         if for_cancellation {
-            if self.thread.host().in_place {
-                self.thread.pass_through();
-            }
             Handled::End
         } else {
             handled

@@ -68,21 +68,10 @@ pub fn send(thread: c_int) {
     sys::queue_to_thread(thread, SIGCANCEL);
 }
 
-mod pthread_cancel {
-    #![allow(static_mut_refs, missing_abi, clippy::missing_safety_doc)]
-    use super::{INSTALLED, Relaxed, c_int, install};
-
-    redhook::hook! {
-        unsafe fn pthread_cancel(thread: libc::pthread_t) -> c_int => hook {
-            type Next = unsafe extern "C" fn(libc::pthread_t) -> c_int;
-            let next = next_function!(pthread_cancel as Next);
-            // SAFETY: this calls libc's own function with the caller's arguments.
-            let result = unsafe { next(thread) };
-            if INSTALLED.load(Relaxed) {
-                install();
-            }
-            result
-        }
+/// Call after pthread_cancel(3), which installs libc's handler if it is the first.
+pub fn keep_installed() {
+    if INSTALLED.load(Relaxed) {
+        install();
     }
 }
 

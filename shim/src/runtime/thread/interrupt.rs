@@ -61,7 +61,8 @@ impl Thread {
     }
 
     fn end_wait_of(&self, fiber: *const c_void, end: EarlyEnd) -> bool {
-        if self.streams.is_parked_inside(fiber) {
+        // A host that parks in place is cancelled by libc, which unlocks the stream.
+        if self.streams.is_parked_inside(fiber) && !self.host.in_place {
             return false;
         }
         // This may allocate memory, and the locks of a preloaded malloc must not wake a wait during
