@@ -83,6 +83,7 @@ fn traces(dir: &Scratch) -> Vec<PathBuf> {
     let mut traces = vec![
         record(dir, "cached-64", "apps/randread", &["-n64", "-r100"], file),
         record(dir, "cached-4", "apps/randread", &["-n4", "-r1000"], file),
+        record(dir, "streak", "apps/randread", &["-n4", "-r4000"], file),
         record(
             dir,
             "cold",
@@ -173,6 +174,11 @@ fn the_policy_is_cheaper_than_any_fixed_rule_and_replays_as_it_ran() {
                 regret(replay, contender) >= 0.0,
                 "the oracle is beaten: {replay}"
             );
+        }
+        if replay["name"] == "streak" {
+            // After ten thousand hits in a row, reads are plain calls.
+            let plain = &replay["contenders"]["the policy"]["hits"]["plain"];
+            assert!(plain.as_u64() > Some(4000), "{replay}");
         }
         // Submitted calls never block other fibers, nor do calls that the policy tries.
         assert_eq!(replay["contenders"]["always submit"]["blocked_ns"], 0.0);

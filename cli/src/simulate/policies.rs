@@ -4,7 +4,7 @@
 use super::costs::Method;
 use super::row::{Decided, Kind, Row};
 use super::truth::Truth;
-use policy::{Decision, Hint, Learned};
+use policy::{Decision, Hint, Learned, Streak};
 
 /// One policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,22 +13,18 @@ pub enum Contender {
     Policy,
     /// The shim's policy without memory: it forgets the result of each try at once.
     Untaught,
-    /// The shim's policy, but after [`TRUST`] hits in a row on a descriptor it makes plain calls
-    /// instead of tries.
-    Trusting,
+    /// The shim's policy, but it makes tries however many have hit before.
+    AlwaysTrying,
     Always(Method),
     /// Knows the outcome and takes the cheapest way.
     Oracle,
 }
 
-/// The number of hits in a row after which the trusting policy makes plain calls.
-const TRUST: u32 = 1024;
-
 impl Contender {
     pub const ALL: [Self; 7] = [
         Self::Policy,
         Self::Untaught,
-        Self::Trusting,
+        Self::AlwaysTrying,
         Self::Always(Method::Submit),
         Self::Always(Method::Try),
         Self::Always(Method::Plain),
@@ -39,7 +35,7 @@ impl Contender {
         match self {
             Self::Policy => "the policy",
             Self::Untaught => "the policy, untaught",
-            Self::Trusting => "the policy, trusting",
+            Self::AlwaysTrying => "the policy, without plain reads",
             Self::Always(Method::Submit) => "always submit",
             Self::Always(Method::Try) => "always try",
             Self::Always(Method::Plain) => "always plain",
@@ -53,19 +49,41 @@ impl Contender {
     }
 }
 
+/// What a policy remembers about one thread.
+#[derive(Clone, Copy)]
+pub struct ThreadMemory(Streak);
+
+impl Default for ThreadMemory {
+    fn default() -> Self {
+        Self(Streak::NONE)
+    }
+}
+
+impl ThreadMemory {
+    /// Records the outcome of a read from a file, which took `nanos` on the thread.
+    fn learn(&mut self, contender: Contender, method: Method, truth: Truth, nanos: u64) {
+        if matches!(contender, Contender::Untaught | Contender::AlwaysTrying) {
+            return;
+        }
+        self.0 = match (method, truth) {
+            (Method::Try, Truth::Hit) => self.0.hit(),
+            (Method::Try, Truth::Miss) => self.0.missed(),
+            (Method::Plain, Truth::Miss) if self.0.is_long() => self.0.waited(nanos),
+            _ => self.0,
+        };
+    }
+}
+
 /// What a policy remembers about one descriptor.
 #[derive(Clone, Copy)]
 pub struct Memory {
     learned: Learned,
-    /// The number of hits in a row.
-    streak: u32,
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self {
             learned: Learned::NOTHING,
-            streak: 0,
         }
     }
 }
@@ -73,7 +91,13 @@ impl Default for Memory {
 impl Memory {
     /// Returns what `contender`, which must not be the oracle, does with a call. `refuses_tries`
     /// says that it has seen the file refuse a try.
-    pub fn decide(&self, contender: Contender, row: &Row, refuses_tries: bool) -> Method {
+    pub fn decide(
+        &self,
+        thread: &ThreadMemory,
+        contender: Contender,
+        row: &Row,
+        refuses_tries: bool,
+    ) -> Method {
         if let Contender::Always(method) = contender {
             return method;
         }
@@ -84,29 +108,34 @@ impl Memory {
             hint = hint.with(row.refuses_nowait());
         }
         let decision = match row.kind {
-            Kind::Read => policy::read(hint, row.load, row.bytes, row.at_position),
+            Kind::Read => policy::read(hint, row.load, row.bytes, row.at_position, thread.0),
             Kind::Write => policy::write(hint, row.load, row.at_position),
             _ => return as_recorded(row),
         };
         match decision {
-            Decision::Attempt if contender == Contender::Trusting && self.streak >= TRUST => {
-                Method::Plain
-            }
             Decision::Attempt => Method::Try,
             Decision::Submit => Method::Submit,
             Decision::PassThrough(_) | Decision::Inline => Method::Plain,
         }
     }
 
-    /// Records what the policy learns from its own decision. It learns nothing from a plain read; a
-    /// plain write was timed.
-    pub fn learn(&mut self, contender: Contender, row: &Row, method: Method, truth: Truth) {
+    /// Records what the policy learns from its own decision, which kept the thread for `nanos`. A
+    /// plain call was timed if it could delay other fibers.
+    pub fn learn(
+        &mut self,
+        thread: &mut ThreadMemory,
+        contender: Contender,
+        row: &Row,
+        (method, truth): (Method, Truth),
+        nanos: u64,
+    ) {
         if contender == Contender::Untaught {
             return;
         }
         let allowed = row.load.contention.allows_plain_call(row.hint);
-        let watched =
-            method == Method::Try || method == Method::Plain && !allowed && row.kind == Kind::Write;
+        let timed = method == Method::Plain && !allowed;
+        let watched = method == Method::Try
+            || timed && (row.kind == Kind::Write || truth == Truth::Miss && thread.0.is_long());
         let side = match row.kind {
             Kind::Read => policy::Direction::Read,
             Kind::Write => policy::recorded_direction(row.hint, policy::Direction::Write),
@@ -123,10 +152,9 @@ impl Memory {
             (false, _) if method == Method::Submit => self.learned.submitted(side),
             (false, _) => self.learned,
         };
-        self.streak = match truth {
-            Truth::Hit => self.streak + 1,
-            Truth::Miss => 0,
-        };
+        if row.kind == Kind::Read && row.hint.contains(Hint::SEEKABLE) && !allowed {
+            thread.learn(contender, method, truth, nanos);
+        }
     }
 }
 
@@ -149,7 +177,24 @@ mod tests {
     use super::*;
     use crate::simulate::row::parse_one;
 
-    const READ: &str = "1,1,pread,3,0,1,4096,0,0,0,0,try,hit,1,0,0";
+    /// Of a file that has answered a try.
+    const READ: &str = "1,1,pread,3,0,257,4096,0,0,0,0,try,hit,1,0,0";
+    const DISK_NS: u64 = 70_000;
+
+    /// Makes the contender decide about a row, and tells it the outcome.
+    fn make(
+        memory: &mut (Memory, ThreadMemory),
+        contender: Contender,
+        row: &Row,
+        truth: Truth,
+    ) -> Method {
+        let method = memory.0.decide(&memory.1, contender, row, false);
+        let outcome = (method, truth);
+        memory
+            .0
+            .learn(&mut memory.1, contender, row, outcome, DISK_NS);
+        method
+    }
 
     #[test]
     fn the_policy_learns_from_its_tries_and_the_untaught_one_does_not() {
@@ -158,39 +203,39 @@ mod tests {
             (Contender::Policy, Method::Submit),
             (Contender::Untaught, Method::Try),
         ] {
-            let mut memory = Memory::default();
-            assert_eq!(memory.decide(contender, &row, false), Method::Try);
-            for _ in 0..3 {
-                memory.learn(contender, &row, Method::Try, Truth::Miss);
-            }
-            assert_eq!(memory.decide(contender, &row, false), after);
+            let mut memory = Default::default();
+            assert_eq!(make(&mut memory, contender, &row, Truth::Miss), Method::Try);
+            while make(&mut memory, contender, &row, Truth::Miss) != after {}
         }
     }
 
     #[test]
-    fn trust_takes_a_thousand_hits_and_one_miss() {
-        let (row, mut memory) = (parse_one(READ), Memory::default());
-        for _ in 0..TRUST {
-            assert_eq!(memory.decide(Contender::Trusting, &row, false), Method::Try);
-            memory.learn(Contender::Trusting, &row, Method::Try, Truth::Hit);
-        }
-        assert_eq!(
-            memory.decide(Contender::Trusting, &row, false),
-            Method::Plain
-        );
-        memory.learn(Contender::Trusting, &row, Method::Plain, Truth::Miss);
-        assert_ne!(
-            memory.decide(Contender::Trusting, &row, false),
-            Method::Plain
-        );
+    fn many_hits_in_a_row_earn_plain_calls_until_one_waits() {
+        let row = parse_one(READ);
+        let longest = |contender| {
+            let (mut memory, mut tries) = (Default::default(), 0);
+            while tries < 20_000 && make(&mut memory, contender, &row, Truth::Hit) == Method::Try {
+                tries += 1;
+            }
+            let next = make(&mut memory, contender, &row, Truth::Miss);
+            (tries, next, make(&mut memory, contender, &row, Truth::Hit))
+        };
+        let (tries, waits, then) = longest(Contender::Policy);
+        assert!((5000..20_000).contains(&tries), "{tries}");
+        assert_eq!(waits, Method::Plain);
+        assert_ne!(then, Method::Plain);
+        assert_eq!(longest(Contender::AlwaysTrying).0, 20_000);
     }
 
     #[test]
     fn an_fsync_goes_as_it_went() {
         let row = parse_one("1,1,fsync,3,0,1,0,-1,0,0,0,submit,-,1,700000,0");
-        assert_eq!(
-            Memory::default().decide(Contender::Policy, &row, false),
-            Method::Submit
+        let method = make(
+            &mut Default::default(),
+            Contender::Policy,
+            &row,
+            Truth::Miss,
         );
+        assert_eq!(method, Method::Submit);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::costs::{Costs, Method};
-use super::policies::{Contender, Memory, recorded};
+use super::policies::{Contender, Memory, ThreadMemory, recorded};
 use super::row::{Decided, Kind, Outcome, Row};
 use super::truth::{self, Truth};
 
@@ -73,6 +73,7 @@ impl Replay {
     pub fn of(name: String, rows: &[Row], costs: &Costs) -> Self {
         let mut replay = Self::empty(name);
         let mut states: HashMap<i32, State> = HashMap::new();
+        let mut threads: HashMap<i32, [ThreadMemory; Contender::ALL.len()]> = HashMap::new();
         for row in rows {
             if row.kind == Kind::Close {
                 states.remove(&row.fd);
@@ -88,7 +89,7 @@ impl Replay {
                     ..State::default()
                 };
             }
-            replay.put(row, state, costs);
+            replay.put(row, state, threads.entry(row.thread).or_default(), costs);
         }
         replay
     }
@@ -104,7 +105,13 @@ impl Replay {
         }
     }
 
-    fn put(&mut self, row: &Row, state: &mut State, costs: &Costs) {
+    fn put(
+        &mut self,
+        row: &Row,
+        state: &mut State,
+        threads: &mut [ThreadMemory; Contender::ALL.len()],
+        costs: &Costs,
+    ) {
         let (truth, inferred) = truth::of(row, costs.longest_copy(row));
         self.calls += 1;
         self.inferred += u64::from(inferred);
@@ -122,13 +129,18 @@ impl Replay {
                 self.scores[i].add(method, truth, cost(method));
                 continue;
             }
-            let memory = &mut state.memories[i];
-            let method = memory.decide(contender, row, known);
+            let (memory, thread) = (&mut state.memories[i], &mut threads[i]);
+            let method = memory.decide(thread, contender, row, known);
             if contender == Contender::Policy {
                 self.as_recorded += u64::from(method == recorded(row));
             }
             if !(method == Method::Try && refuses) {
-                memory.learn(contender, row, method, truth);
+                // The shim measured what it did; the model knows the rest.
+                let nanos = match (row.decision, method) {
+                    (Decided::Copy, Method::Plain) => row.inline_ns,
+                    _ => cost(method).0 as u64,
+                };
+                memory.learn(thread, contender, row, (method, truth), nanos);
             }
             self.scores[i].add(method, truth, cost(method));
         }

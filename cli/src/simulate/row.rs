@@ -10,6 +10,8 @@ use policy::{Contention, Direction, Hint, Load};
 pub struct Row {
     /// Nanoseconds on an unspecified clock.
     pub at: u64,
+    /// The id of the OS thread.
+    pub thread: i32,
     pub kind: Kind,
     pub fd: i32,
     /// A hash of the inode, which distinguishes two files that used the same descriptor.
@@ -105,10 +107,11 @@ fn parse_row(line: &str) -> Result<Row> {
         parked_ns,
         error,
     ] = fields;
-    let _: (i32, usize, i32) = (thread.parse()?, in_flight.parse()?, error.parse()?);
+    let _: (usize, i32) = (in_flight.parse()?, error.parse()?);
     let offset: i64 = offset.parse()?;
     Ok(Row {
         at: at.parse()?,
+        thread: thread.parse()?,
         kind: kind_of(call),
         fd: fd.parse()?,
         file: u32::from_str_radix(file, 16)?,

@@ -29,7 +29,8 @@ impl Hint {
     /// may block.
     pub const HAS_TIMEOUT: Self = Self(1 << 7);
 
-    /// A stream that has answered an attempt, so it supports RWF_NOWAIT.
+    /// It has answered an attempt, so it supports RWF_NOWAIT. Kept for streams, and for files that
+    /// are read at an offset.
     pub const NOWAIT_KNOWN: Self = Self(1 << 30);
     /// The file refuses RWF_NOWAIT for writes. An eventfd does so although it supports it for
     /// reads.

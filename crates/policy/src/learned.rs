@@ -110,7 +110,7 @@ fn tolerated(direction: Direction, batch: u32) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BATCH, Contention, Decision, Hint, Load, read, write};
+    use super::super::{BATCH, Contention, Decision, Hint, Load, Streak, read, write};
     use super::*;
 
     const PAGE: usize = 4096;
@@ -130,6 +130,7 @@ mod tests {
                 load,
                 PAGE,
                 false,
+                Streak::NONE,
             ) == Decision::Submit
             {
                 learned = learned.submitted(Direction::Read);
@@ -199,13 +200,16 @@ mod tests {
             .missed(Direction::Read, 7)
             .missed(Direction::Read, 7);
         let hint = FILE.with_skip(cold.direction, cold.skip);
-        assert_eq!(read(hint, FEW, PAGE, false), Decision::Submit);
+        assert_eq!(read(hint, FEW, PAGE, false, Streak::NONE), Decision::Submit);
         assert_eq!(write(hint, FEW, false), Decision::Inline);
         assert_eq!(cold.hit(Direction::Write, 0), cold);
         assert_eq!(cold.submitted(Direction::Write), cold);
         let throttled = cold.missed(Direction::Write, 0);
         let hint = hint.with_skip(throttled.direction, throttled.skip);
         assert_eq!(write(hint, FEW, false), Decision::Submit);
-        assert_eq!(read(hint, FEW, PAGE, false), Decision::Attempt);
+        assert_eq!(
+            read(hint, FEW, PAGE, false, Streak::NONE),
+            Decision::Attempt
+        );
     }
 }

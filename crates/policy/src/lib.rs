@@ -12,12 +12,14 @@ mod learned;
 mod opens;
 mod quantum;
 mod slow_rate;
+mod streak;
 
 pub use hint::Hint;
 pub use learned::Learned;
 pub use opens::{Opens, SLOW_OPEN_NS};
 pub use quantum::{INLINE_BUDGET, may_continue};
 pub use slow_rate::{CallKind, SLOW_NS, SlowRate, adaptive};
+pub use streak::{SLOW_READ_NS, Streak};
 
 /// The costs of a cached 4 KiB read: a non-blocking attempt (preadv2 with RWF_NOWAIT) that hits, an
 /// attempt that misses, one operation of a batch, and the batch as a whole, including the
@@ -164,10 +166,10 @@ impl Decision {
     }
 }
 
-/// Decides about a read of `bytes` bytes, at an offset or at the current position. `bytes` is 0 for
-/// a vector, whose length is not known.
+/// Decides about a read of `bytes` bytes, at an offset or at the current position, after this
+/// streak of the thread's attempts to read. `bytes` is 0 for a vector, whose length is not known.
 #[inline(always)]
-pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision {
+pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool, streak: Streak) -> Decision {
     if let Some(reason) = reason_to_pass(hint, load, at_position) {
         return Decision::PassThrough(reason);
     }
@@ -183,6 +185,14 @@ pub fn read(hint: Hint, load: Load, bytes: usize, at_position: bool) -> Decision
         || hint.skips(Direction::Read)
     {
         Decision::Submit
+    } else if streak.is_long()
+        && hint.contains(Hint::SEEKABLE.with(Hint::NOWAIT_KNOWN))
+        && (1..LARGE).contains(&bytes)
+        && !at_position
+    {
+        // At an offset only: if the hint is stale and this is a stream, a read at the position
+        // would wait for its peer, and one at an offset fails.
+        Decision::Inline
     } else {
         Decision::Attempt
     }
@@ -275,7 +285,7 @@ mod tests {
     fn a_lone_fiber_makes_the_plain_call() {
         for hint in [FILE, PIPE, FILE.with(Hint::DIRECT)] {
             assert_eq!(
-                read(hint, ALONE, PAGE, true),
+                read(hint, ALONE, PAGE, true, Streak::NONE),
                 Decision::PassThrough(Reason::Alone)
             );
             assert_eq!(
@@ -292,51 +302,87 @@ mod tests {
             contention: Contention::NoneNow,
         };
         assert_eq!(
-            read(FILE, load, PAGE, true),
+            read(FILE, load, PAGE, true, Streak::NONE),
             Decision::PassThrough(Reason::Alone)
         );
         assert_eq!(
             write(FILE, load, true),
             Decision::PassThrough(Reason::Alone)
         );
-        assert_eq!(read(PIPE, load, PAGE, true), Decision::Attempt);
         assert_eq!(
-            read(FILE.with(Hint::DIRECT), load, PAGE, false),
+            read(PIPE, load, PAGE, true, Streak::NONE),
+            Decision::Attempt
+        );
+        assert_eq!(
+            read(FILE.with(Hint::DIRECT), load, PAGE, false, Streak::NONE),
             Decision::PassThrough(Reason::Alone)
         );
     }
 
     #[test]
     fn a_likely_hit_is_tried_among_few_and_batched_among_many() {
-        assert_eq!(read(FILE, FEW, PAGE, false), Decision::Attempt);
-        assert_eq!(read(FILE, MANY, PAGE, false), Decision::Submit);
-        assert_eq!(read(PIPE, FEW, PAGE, true), Decision::Attempt);
         assert_eq!(
-            read(PIPE.with(Hint::NOWAIT_KNOWN), MANY, PAGE, true),
+            read(FILE, FEW, PAGE, false, Streak::NONE),
+            Decision::Attempt
+        );
+        assert_eq!(
+            read(FILE, MANY, PAGE, false, Streak::NONE),
+            Decision::Submit
+        );
+        assert_eq!(read(PIPE, FEW, PAGE, true, Streak::NONE), Decision::Attempt);
+        assert_eq!(
+            read(
+                PIPE.with(Hint::NOWAIT_KNOWN),
+                MANY,
+                PAGE,
+                true,
+                Streak::NONE
+            ),
             Decision::Submit
         );
     }
 
     #[test]
     fn a_large_cached_read_is_copied_at_once_even_among_many() {
-        assert_eq!(read(FILE, MANY, LARGE, false), Decision::Attempt);
-        assert_eq!(read(FILE, MANY, LARGE - 1, false), Decision::Submit);
         assert_eq!(
-            read(FILE.with_skip(Direction::Read, 1), MANY, LARGE, false),
+            read(FILE, MANY, LARGE, false, Streak::NONE),
+            Decision::Attempt
+        );
+        assert_eq!(
+            read(FILE, MANY, LARGE - 1, false, Streak::NONE),
+            Decision::Submit
+        );
+        assert_eq!(
+            read(
+                FILE.with_skip(Direction::Read, 1),
+                MANY,
+                LARGE,
+                false,
+                Streak::NONE
+            ),
             Decision::Submit
         );
     }
 
     #[test]
     fn a_stream_is_tried_once_whatever_the_batch() {
-        assert_eq!(read(PIPE, MANY, PAGE, true), Decision::Attempt);
+        assert_eq!(
+            read(PIPE, MANY, PAGE, true, Streak::NONE),
+            Decision::Attempt
+        );
         assert_eq!(write(PIPE, MANY, true), Decision::Attempt);
         assert_eq!(
             write(PIPE.with(Hint::NOWAIT_KNOWN), MANY, true),
             Decision::Submit
         );
         assert_eq!(
-            read(PIPE.with(Hint::REFUSES_NOWAIT_READ), FEW, PAGE, true),
+            read(
+                PIPE.with(Hint::REFUSES_NOWAIT_READ),
+                FEW,
+                PAGE,
+                true,
+                Streak::NONE
+            ),
             Decision::Submit
         );
         assert_eq!(
@@ -360,7 +406,42 @@ mod tests {
 
     #[test]
     fn reads_at_a_shared_position_are_tried_even_among_many() {
-        assert_eq!(read(FILE, MANY, PAGE, true), Decision::Attempt);
+        assert_eq!(
+            read(FILE, MANY, PAGE, true, Streak::NONE),
+            Decision::Attempt
+        );
+    }
+
+    #[test]
+    fn after_a_long_streak_a_small_read_at_an_offset_is_a_plain_call() {
+        let mut streak = Streak::NONE;
+        while !streak.is_long() {
+            streak = streak.hit();
+        }
+        let known = FILE.with(Hint::NOWAIT_KNOWN);
+        let decide = |hint, load, bytes, at_position| read(hint, load, bytes, at_position, streak);
+        assert_eq!(decide(known, FEW, PAGE, false), Decision::Inline);
+        assert_eq!(decide(known, MANY, PAGE, false), Decision::Submit);
+        for (hint, bytes, at_position) in [
+            (FILE, PAGE, false),
+            (known, PAGE, true),
+            (known, LARGE, false),
+            (known, 0, false),
+            (PIPE.with(Hint::NOWAIT_KNOWN), PAGE, true),
+        ] {
+            let decision = decide(hint, FEW, bytes, at_position);
+            assert_eq!(
+                decision,
+                Decision::Attempt,
+                "{hint:?} {bytes} {at_position}"
+            );
+        }
+        for hint in [Hint::DIRECT, Hint::REFUSES_NOWAIT_READ] {
+            let hint = known.with(hint);
+            assert_eq!(decide(hint, FEW, PAGE, false), Decision::Submit);
+        }
+        let skips = known.with_skip(Direction::Read, 1);
+        assert_eq!(decide(skips, FEW, PAGE, false), Decision::Submit);
     }
 
     #[test]
@@ -370,7 +451,7 @@ mod tests {
             FILE.with_skip(Direction::Read, 3),
             FILE.with(Hint::REFUSES_NOWAIT_READ),
         ] {
-            assert_eq!(read(hint, FEW, PAGE, false), Decision::Submit);
+            assert_eq!(read(hint, FEW, PAGE, false, Streak::NONE), Decision::Submit);
         }
         assert_eq!(write(FILE.with(Hint::DIRECT), FEW, false), Decision::Submit);
         assert_eq!(write(FILE.with(Hint::SYNC), FEW, true), Decision::Submit);
@@ -388,7 +469,7 @@ mod tests {
     #[test]
     fn a_nonblocking_stream_goes_through_but_o_nonblock_on_a_file_means_nothing() {
         assert_eq!(
-            read(PIPE.with(Hint::NONBLOCKING), MANY, PAGE, true),
+            read(PIPE.with(Hint::NONBLOCKING), MANY, PAGE, true, Streak::NONE),
             Decision::PassThrough(Reason::Nonblocking)
         );
         assert_eq!(
@@ -396,7 +477,7 @@ mod tests {
             Decision::PassThrough(Reason::Nonblocking)
         );
         assert_eq!(
-            read(FILE.with(Hint::NONBLOCKING), FEW, PAGE, true),
+            read(FILE.with(Hint::NONBLOCKING), FEW, PAGE, true, Streak::NONE),
             Decision::Attempt
         );
     }
@@ -404,7 +485,7 @@ mod tests {
     #[test]
     fn an_offset_on_a_stream_gets_the_kernels_own_error() {
         assert_eq!(
-            read(PIPE, MANY, PAGE, false),
+            read(PIPE, MANY, PAGE, false, Streak::NONE),
             Decision::PassThrough(Reason::Unusual)
         );
         assert_eq!(
@@ -416,7 +497,7 @@ mod tests {
     #[test]
     fn a_socket_with_a_timeout_is_none_of_the_policys() {
         assert_eq!(
-            read(PIPE.with(Hint::HAS_TIMEOUT), MANY, PAGE, true),
+            read(PIPE.with(Hint::HAS_TIMEOUT), MANY, PAGE, true, Streak::NONE),
             Decision::PassThrough(Reason::Unusual)
         );
         assert_eq!(

@@ -20,6 +20,13 @@ pub struct Switches {
     pub involuntary: u64,
 }
 
+impl Switches {
+    pub const NONE: Self = Self {
+        voluntary: 0,
+        involuntary: 0,
+    };
+}
+
 /// The calling thread's context switches so far: getrusage(2).
 pub fn context_switches() -> Switches {
     // SAFETY: zeroes are a valid `rusage`.

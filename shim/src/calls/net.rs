@@ -13,7 +13,7 @@ use crate::runtime::deadlines::{Deadline, NEVER};
 use crate::runtime::restart::Restart;
 use crate::state::descriptors::{self, Descriptor};
 use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, msghdr, sockaddr, socklen_t};
-use policy::{Contention, Decision, Hint, Reason};
+use policy::{Contention, Decision, Hint, Reason, Streak};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use sys::errno::Errno;
@@ -210,7 +210,7 @@ fn exchange(
     call.note(|record| record.set_descriptor(wanted.fd, Some(descriptor)));
     let hint = descriptor.hint().without(Hint::HAS_TIMEOUT);
     let decision = match direction {
-        Direction::Read => policy::read(hint, load, 0, true),
+        Direction::Read => policy::read(hint, load, 0, true, Streak::NONE),
         Direction::Write => policy::write(hint, load, true),
     };
     if let Decision::PassThrough(reason) = decision {

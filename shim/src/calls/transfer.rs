@@ -14,6 +14,7 @@ use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Reason};
 use sys::errno::Errno;
+use sys::stopwatch::Stopwatch;
 
 /// The largest write that a pipe takes whole or not at all.
 const ATOMIC_ON_STREAMS: usize = libc::PIPE_BUF;
@@ -50,6 +51,7 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
             load,
             transfer.buffer_len().unwrap_or(0),
             transfer.at_position(),
+            call.thread.cached_reads().streak(),
         ),
         Direction::Write => {
             // These flags make this one write wait for the disk.
@@ -84,7 +86,10 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
         return complete(call, transfer, descriptor, completion);
     }
     if decision == Decision::Inline {
-        return write_inline(call, transfer, descriptor);
+        return match transfer.direction {
+            Direction::Read => read_inline(call, transfer, descriptor),
+            Direction::Write => write_inline(call, transfer, descriptor),
+        };
     }
     carry_out(call, transfer, descriptor, decision)
 }
@@ -155,6 +160,9 @@ fn carry_out(
     match tried {
         Ok(n) if is_complete(transfer, descriptor, n) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
+            if transfer.direction == Direction::Read && descriptor.is_seekable() {
+                call.thread.cached_reads().hit();
+            }
             let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
             // Operations at a shared position are never batched.
             descriptor.with_nowait_known().hit(recorded_as, || {
@@ -219,6 +227,23 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let result = transfer.call(0);
     call.inline();
     result.map(|n| n as isize)
+}
+
+/// A read that is surely cached: the plain call, timed. Its result is final, however short.
+#[inline(never)]
+fn read_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
+    let reads = call.thread.cached_reads();
+    let watch = Stopwatch::start();
+    let result = transfer.call(0);
+    let outcome = if reads.end(watch) {
+        descriptor.missed(Direction::Read, call.load().batch);
+        AttemptOutcome::Miss
+    } else {
+        AttemptOutcome::Hit
+    };
+    call.note(|record| record.set_outcome(outcome));
+    call.inline();
+    Verdict::from_result(result.map(|n| n as isize))
 }
 
 /// A buffered write: the plain call. If possible, it needs neither a hold nor a turn.
@@ -297,6 +322,9 @@ fn attempted<'a>(
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Miss));
+            if transfer.direction == Direction::Read && descriptor.is_seekable() {
+                call.thread.cached_reads().missed();
+            }
             descriptor.with_nowait_known().missed(recorded_as, batch());
             let missed = Transfer {
                 cold: true,

@@ -2,6 +2,7 @@
 
 pub mod accepting;
 pub mod blocking;
+pub mod cached_reads;
 pub mod call;
 pub mod callback;
 pub mod cancel;

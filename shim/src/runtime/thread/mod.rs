@@ -23,6 +23,7 @@ use crate::host::remote::Remote;
 use crate::record::Recorder;
 use crate::runtime::accepting::Accepting;
 use crate::runtime::blocking::Suspicion;
+use crate::runtime::cached_reads::CachedReads;
 use crate::runtime::callback::link::ActiveCallbacks;
 use crate::runtime::conversion::Conversion;
 use crate::runtime::duplicates::Duplicates;
@@ -68,6 +69,7 @@ pub struct Thread {
     opens: OpenHistory,
     accepting: Accepting,
     suspicion: Suspicion,
+    cached_reads: CachedReads,
 }
 
 impl Thread {
@@ -92,6 +94,7 @@ impl Thread {
             opens: OpenHistory::new(),
             accepting: Accepting::default(),
             suspicion: Suspicion::new(),
+            cached_reads: CachedReads::new(),
             host,
         })
     }
@@ -185,6 +188,12 @@ impl Thread {
     #[inline(always)]
     pub fn suspicion(&self) -> &Suspicion {
         &self.suspicion
+    }
+
+    /// Its streak of reads from the page cache.
+    #[inline(always)]
+    pub fn cached_reads(&self) -> &CachedReads {
+        &self.cached_reads
     }
 
     pub fn static_results(&self) -> &StaticResults {

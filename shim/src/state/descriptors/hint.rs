@@ -227,11 +227,11 @@ impl Descriptor {
         self.update(self.with(self.learned().submitted(direction)));
     }
 
-    /// The stream supports tries: it has answered one.
+    /// It supports tries: it has answered one. Not kept before it is examined.
     #[inline]
     #[must_use]
     pub fn with_nowait_known(self) -> Self {
-        if !self.hint().contains(Hint::STREAM) || self.hint().contains(Hint::NOWAIT_KNOWN) {
+        if self.hint().contains(Hint::NOWAIT_KNOWN) || self.word & OPENED != 0 {
             return self;
         }
         let word = self.word | u64::from(Hint::NOWAIT_KNOWN.bits());
