@@ -71,7 +71,7 @@ fn sized_buffer(
     offset: i64,
 ) -> Verdict {
     let load = call.load();
-    let wanted = Transfer {
+    let wanted = || Transfer {
         direction,
         fd,
         data: Data::Buffer(data.cast_mut().cast(), n as u32),
@@ -81,10 +81,10 @@ fn sized_buffer(
         cold: false,
     };
     if delays_nobody(load, fd, offset == AT_POSITION) {
-        note_lone(call, &wanted);
+        note_lone(call, wanted);
         return Verdict::PassThrough(Reason::Alone);
     }
-    transfer(call, load, wanted)
+    transfer(call, load, wanted())
 }
 
 fn vector(
@@ -103,7 +103,7 @@ fn vector(
         return Verdict::PassThrough(Reason::Unusual);
     }
     let load = call.load();
-    let wanted = Transfer {
+    let wanted = || Transfer {
         direction,
         fd,
         data: Data::Vector(iov, n as u32),
@@ -113,16 +113,17 @@ fn vector(
         cold: false,
     };
     if delays_nobody(load, fd, at == AT_POSITION) {
-        note_lone(call, &wanted);
+        note_lone(call, wanted);
         return Verdict::PassThrough(Reason::Alone);
     }
-    transfer(call, load, wanted)
+    transfer(call, load, wanted())
 }
 
 /// Records in the trace a plain call for which the policy was not consulted.
 #[inline(always)]
-fn note_lone(call: &Call<'_>, transfer: &Transfer) {
+fn note_lone(call: &Call<'_>, transfer: impl Fn() -> Transfer) {
     call.note(|record| {
+        let transfer = &transfer();
         let descriptor = Descriptor::get(transfer.fd);
         record.set_transfer(
             transfer,

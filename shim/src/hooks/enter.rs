@@ -6,14 +6,13 @@
 use super::function::{self, Function};
 use crate::calls::{self, CResult, Verdict};
 use crate::context::{self, Slot};
-use crate::record::trace::CallRecord;
 use crate::runtime::call::Call;
 use crate::runtime::release;
 use crate::runtime::thread::Thread;
 use crate::state::recent_paths;
 use calltable::Next;
 use policy::Reason;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use sys::errno;
 
 /// A libc function whose calls are handled on a fiber, with the parts of its row.
@@ -152,10 +151,12 @@ pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H
 /// The requirements of the libc function apply.
 #[inline(always)]
 unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
-    if let Some(call) = begin::<H>(thread, None)
-        && let Some(result) = H::convert(&call, arguments).settle_row(&call, H::INDEX)
-    {
-        return result;
+    if let Some(fiber) = caller::<H>(thread) {
+        let call = Call::new(thread, fiber, H::INDEX, None);
+        charge::<H>(&call);
+        if let Some(result) = H::convert(&call, arguments).settle_row(&call, H::INDEX) {
+            return result;
+        }
     }
     // SAFETY: our caller guarantees what the libc function requires.
     unsafe { by_libc::<H>(arguments) }
@@ -168,7 +169,11 @@ unsafe fn make<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
 #[inline(always)]
 pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::Result {
     let record = thread.recorder().begin_call(H::INDEX);
-    let call = begin::<H>(thread, Some(&record));
+    let call = caller::<H>(thread).map(|fiber| {
+        let call = Call::new(thread, fiber, H::INDEX, Some(&record));
+        charge::<H>(&call);
+        call
+    });
     let converted = call.as_ref().and_then(|call| {
         let verdict = match function::next_of::<H>() {
             Next::Converted => H::convert(call, arguments),
@@ -206,16 +211,22 @@ pub unsafe fn watched<H: Hook>(thread: &Thread, arguments: H::Arguments) -> H::R
     result
 }
 
-/// Begins a call. Returns None if no fiber makes it, or if it is left to libc.
+/// The fiber that makes a call. None if no fiber does, or if the call is left to libc.
 #[inline(always)]
-fn begin<'a, H: Hook>(thread: &'a Thread, record: Option<&'a CallRecord>) -> Option<Call<'a>> {
-    match H::CHARGE {
-        Charge::Quantum => Call::begin(thread, H::INDEX, record),
-        Charge::Lock if !thread.conversion().includes_locks() => {
-            thread.recorder().stats().of(H::INDEX).passed_through[Reason::LocksOff as usize].add(1);
-            None
-        }
-        Charge::Lock | Charge::Nothing => Call::begin_uncharged(thread, H::INDEX, record),
+fn caller<H: Hook>(thread: &Thread) -> Option<*mut c_void> {
+    if H::CHARGE == Charge::Lock && !thread.conversion().includes_locks() {
+        thread.recorder().stats().of(H::INDEX).passed_through[Reason::LocksOff as usize].add(1);
+        return None;
+    }
+    let fiber = thread.host().running();
+    (!fiber.is_null()).then_some(fiber)
+}
+
+/// Counts a call that has begun.
+#[inline(always)]
+fn charge<H: Hook>(call: &Call<'_>) {
+    if H::CHARGE == Charge::Quantum {
+        call.charge();
     }
 }
 
