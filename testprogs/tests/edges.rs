@@ -96,6 +96,7 @@ probes! {
         shared_position, [1, 3];
         mixed_position, [1, 3];
         cold_tail, [1, 3];
+        many_hits, [1, 3];
         append, [1, 3];
         huge_counts, [1, 3];
         proc_maps, [1, 3];

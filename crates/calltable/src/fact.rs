@@ -87,6 +87,7 @@ macro_rules! fact {
     ($row:ident, file($($value:tt)*)) => { $row };
     ($row:ident, instead($($value:tt)*)) => { $row };
     ($row:ident, first($($value:tt)*)) => { $row };
+    ($row:ident, early($($value:tt)*)) => { $row };
     ($row:ident, by($($value:tt)*)) => { $row };
     ($row:ident, unbound($($value:tt)*)) => { $row };
     ($row:ident, version($($value:tt)*)) => { $row };

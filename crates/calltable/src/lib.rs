@@ -59,6 +59,8 @@
 //!   else happens.
 //! - `first(function)`: may answer at once on an attached thread. Such an answer is only counted if
 //!   calls are being timed.
+//! - `early(function)`: may answer on an attached thread before the call begins, unless calls are
+//!   being timed. Such an answer is counted.
 //! - `by(function)`: the function through which the libc function is called, on a fiber and off.
 //! - `unbound(function)`: makes the call before the libc function is found, for calls that dlsym
 //!   itself makes.

@@ -5,6 +5,7 @@
 //! the [`Call`](crate::runtime::call::Call) and libc's arguments, and returns a [`Verdict`]; the
 //! hook turns that into a result and errno, or makes libc's call.
 
+pub mod cached_read;
 pub mod clone;
 pub mod connect;
 pub mod directory;

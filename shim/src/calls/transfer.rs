@@ -2,7 +2,7 @@
 //! or a submitted operation. Also the steps that turn the outcome into the result of one system
 //! call.
 
-use super::{Verdict, net, signal, slow_stream};
+use super::{Verdict, cached_read, net, signal, slow_stream};
 use crate::calls::via::offload;
 use crate::engine::{Direction, FdPin, Lane, Request, Transfer};
 use crate::record::trace::AttemptOutcome;
@@ -14,7 +14,6 @@ use crate::state::descriptors::{self, Descriptor};
 use crate::state::holds::Hold;
 use policy::{Decision, Hint, Load, Reason};
 use sys::errno::Errno;
-use sys::stopwatch::Stopwatch;
 
 /// The largest write that a pipe takes whole or not at all.
 const ATOMIC_ON_STREAMS: usize = libc::PIPE_BUF;
@@ -87,7 +86,7 @@ pub fn transfer(call: &Call<'_>, load: Load, transfer: Transfer) -> Verdict {
     }
     if decision == Decision::Inline {
         return match transfer.direction {
-            Direction::Read => read_inline(call, transfer, descriptor),
+            Direction::Read => cached_read::carry_out(call, transfer, descriptor),
             Direction::Write => write_inline(call, transfer, descriptor),
         };
     }
@@ -227,23 +226,6 @@ fn plain(call: &Call<'_>, transfer: &Transfer) -> Result<isize, Errno> {
     let result = transfer.call(0);
     call.inline();
     result.map(|n| n as isize)
-}
-
-/// A read that is surely cached: the plain call, timed. Its result is final, however short.
-#[inline(never)]
-fn read_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) -> Verdict {
-    let reads = call.thread.cached_reads();
-    let watch = Stopwatch::start();
-    let result = transfer.call(0);
-    let outcome = if reads.end(watch) {
-        descriptor.missed(Direction::Read, call.load().batch);
-        AttemptOutcome::Miss
-    } else {
-        AttemptOutcome::Hit
-    };
-    call.note(|record| record.set_outcome(outcome));
-    call.inline();
-    Verdict::from_result(result.map(|n| n as isize))
 }
 
 /// A buffered write: the plain call. If possible, it needs neither a hold nor a turn.

@@ -85,6 +85,12 @@ impl Slot {
         }
     }
 
+    /// Whether the shim's code runs: a call that a hook converts now is a nested one.
+    #[inline(always)]
+    pub fn is_in_shim(&self) -> bool {
+        self.state.load(Relaxed) & DEFERS != 0
+    }
+
     fn context(&self) -> Context {
         let state = self.state.load(Relaxed);
         match (

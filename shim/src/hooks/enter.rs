@@ -32,6 +32,12 @@ pub trait Hook: Function {
         None
     }
 
+    /// May answer on an attached thread before the call begins, if calls are not recorded.
+    #[inline(always)]
+    fn early(_: &Thread, _: Self::Arguments) -> Option<Self::Result> {
+        None
+    }
+
     /// Makes the call on a fiber, by the row's route.
     fn convert(call: &Call<'_>, arguments: Self::Arguments) -> Verdict<Self::Result>;
 
@@ -137,6 +143,10 @@ pub unsafe fn attached<H: Hook>(slot: *const Slot, arguments: H::Arguments) -> H
     if thread.recorder().is_watched() {
         // SAFETY: our caller guarantees what the libc function requires.
         return unsafe { H::watched(thread, arguments) };
+    }
+    if let Some(result) = H::early(thread, arguments) {
+        thread.recorder().stats().of(H::INDEX).inline.add(1);
+        return result;
     }
     // SAFETY: our caller guarantees what the libc function requires.
     let result = unsafe { make::<H>(thread, arguments) };

@@ -300,6 +300,12 @@ macro_rules! of_hook {
             $($function)*(thread, $($arg),*)
         }
     };
+    ({ early($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
+        #[inline(always)]
+        fn early(thread: &Thread, ($($arg,)*): Self::Arguments) -> Option<Self::Result> {
+            $($function)*(thread, $($arg),*)
+        }
+    };
     ({ by($($function:tt)*) } ($($arg:ident : $type:ty),*)) => {
         #[inline(always)]
         unsafe fn plain(($($arg,)*): Self::Arguments) -> Self::Result {

@@ -14,7 +14,6 @@ use crate::runtime::operation::Operation;
 use crate::runtime::signal::Handled;
 use crate::runtime::thread::Thread;
 use crate::state::allocator;
-use crate::state::attached;
 use crate::state::holds::{CallHolds, Hold};
 use policy::{Contention, Load, Reason};
 use std::ffi::{c_int, c_void};
@@ -159,21 +158,8 @@ impl<'a> Call<'a> {
 
     #[inline]
     pub fn load(&self) -> Load {
-        let (host, thread) = (self.thread.host(), self.thread);
-        let runnable = host.runnable();
-        // If this fiber holds a stream, waiting delays fibers of other threads, which would block
-        // on the stream's lock.
-        let delays_others = || thread.streams().any() && attached::other_threads();
-        let contention = if runnable == 0 && thread.in_flight() == 0 && !delays_others() {
-            host.contention()
-        } else {
-            Contention::OthersRunnable
-        };
-        let load = Load {
-            batch: thread.engine().batch(runnable),
-            contention,
-        };
-        self.note(|record| record.set_load(load, thread.in_flight()));
+        let load = self.thread.load();
+        self.note(|record| record.set_load(load, self.thread.in_flight()));
         load
     }
 

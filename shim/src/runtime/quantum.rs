@@ -35,6 +35,16 @@ impl Quantum {
         left > 1
     }
 
+    /// Counts one more call of the running fiber, unless others run after it or had run before it.
+    #[inline(always)]
+    pub fn try_consume_within(&self) -> bool {
+        let left = self.budget.get();
+        if left > 2 {
+            self.budget.set(left - 1);
+        }
+        left > 2
+    }
+
     /// Whether the running fiber may make another call before others run.
     #[inline(always)]
     pub fn has_budget(&self) -> bool {

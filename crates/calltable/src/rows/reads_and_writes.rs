@@ -19,12 +19,13 @@ macro_rules! reads_and_writes {
         fn pread, pread64, __pread64(
             fd: c_int, buf: *mut c_void, n: size_t, offset: off_t
         ) -> ssize_t
-            => Convert(calls::rw::pread), number(SYS_pread64), waits(DATA), cancellation_point,
-               any_thread;
+            => Convert(calls::rw::pread), early(calls::cached_read::pread), number(SYS_pread64),
+               waits(DATA), cancellation_point, any_thread;
         fn __pread_chk, __pread64_chk(
             fd: c_int, buf: *mut c_void, n: size_t, offset: off_t, object: size_t
         ) -> ssize_t
-            => Convert(calls::rw::pread_chk), cancellation_point, any_thread;
+            => Convert(calls::rw::pread_chk), early(calls::cached_read::pread_chk),
+               cancellation_point, any_thread;
         fn pwrite, pwrite64, __pwrite64(
             fd: c_int, buf: *const c_void, n: size_t, offset: off_t
         ) -> ssize_t

@@ -38,6 +38,8 @@ use crate::runtime::signal::state::Signals;
 use crate::runtime::static_results::StaticResults;
 use crate::runtime::stream::occupancy::Occupancy;
 use crate::runtime::thread_engine::ThreadEngine;
+use crate::state::attached;
+use policy::{Contention, Load};
 use std::ffi::c_void;
 use std::sync::Arc;
 pub use submit::wake_here;
@@ -211,6 +213,24 @@ impl Thread {
     /// Number of fibers parked in the shim that can still be woken.
     pub fn in_flight(&self) -> usize {
         self.operations.waiting()
+    }
+
+    /// How busy it is.
+    #[inline]
+    pub fn load(&self) -> Load {
+        let runnable = self.host.runnable();
+        // If the running fiber holds a stream, waiting delays fibers of other threads, which would
+        // block on the stream's lock.
+        let delays_others = || self.streams.any() && attached::other_threads();
+        let contention = if runnable == 0 && self.in_flight() == 0 && !delays_others() {
+            self.host.contention()
+        } else {
+            Contention::OthersRunnable
+        };
+        Load {
+            batch: self.engine.batch(runnable),
+            contention,
+        }
     }
 
     /// How many of the fibers parked in the shim only another fiber or thread can wake. Zero if
