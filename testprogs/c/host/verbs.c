@@ -358,6 +358,9 @@ int main(int argc, char **argv)
 {
     if (!aioshim_find(&shim))
         fail("not preloaded");
+    unsigned version =
+        AIOSHIM_VERSION_MAJOR << 16 | AIOSHIM_VERSION_MINOR << 8 | AIOSHIM_VERSION_PATCH;
+    expect(shim.version() == version, "the version of the library is not that of the header");
     uint64_t all = AIOSHIM_FEATURE_FD | AIOSHIM_FEATURE_WATCH_FD | AIOSHIM_FEATURE_ENDED |
                    AIOSHIM_FEATURE_VALUES | AIOSHIM_FEATURE_YIELD | AIOSHIM_FEATURE_COUNTS |
                    AIOSHIM_FEATURE_DEADLOCK | AIOSHIM_HOST_PLAIN_LOCKS | AIOSHIM_HOST_NO_YIELDS;
