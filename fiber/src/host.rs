@@ -75,9 +75,18 @@ static TABLE: HostTable = HostTable {
 /// refuses.
 pub(crate) fn attach(worker: &Worker) {
     let data = (&raw const *worker).cast_mut().cast();
-    let prepare = !worker.runtime().is_single();
-    if let Some(shim) = Attachment::new((&raw const TABLE).cast(), data, prepare) {
+    if let Some(shim) = Attachment::new((&raw const TABLE).cast(), data) {
         worker.set_shim(shim);
+    }
+}
+
+/// Opens the descriptors of the shim for the calling thread, which runs `worker`, if other workers
+/// might otherwise run fibers meanwhile.
+pub(crate) fn prepare(worker: &Worker) {
+    if let Some(shim) = worker.shim()
+        && !worker.runtime().is_single()
+    {
+        shim.prepare();
     }
 }
 

@@ -74,9 +74,9 @@ fn run_threads(
         unwinds,
     };
     runtime.set_main(join::create(&workers[0], &spec, entry, arg)?);
-    // The shim opens its descriptors under high numbers, for which the kernel enlarges the table of
-    // descriptors. If the process has other threads by then, that waits for all of them to leave
-    // the kernel: about 10 ms.
+    // The shim opens descriptors under high numbers. For the first one, when a thread is attached,
+    // the kernel enlarges the table of descriptors. If the process has other threads by then, that
+    // waits for all of them to leave the kernel: about 10 ms.
     let first = Serving::begin(&workers[0]);
     let shared = Shared(runtime);
     let mut threads = Vec::new();
@@ -154,6 +154,8 @@ impl<'a> Serving<'a> {
     /// Runs fibers until the last one of the runtime has ended.
     fn run(&self) {
         let worker = self.worker;
+        // Each worker does this at the same time as the others.
+        host::prepare(worker);
         worker.thread_state().attach();
         self.cpu.stay_during(|| worker.runtime().gate().pass());
         worker

@@ -75,23 +75,22 @@ pub(crate) struct Attachment {
 
 impl Attachment {
     /// Attaches the calling thread. `table` is an `aioshim_host_t`, and its callbacks get `data`.
-    /// If there are several workers, `prepare` must be true: the shim then opens its descriptors
-    /// now, before fibers run on other workers (worker/gate.rs). Returns `None` if there is no shim
-    /// or it refuses.
-    pub(crate) fn new(
-        table: *const c_void,
-        data: *mut c_void,
-        prepare: bool,
-    ) -> Option<Attachment> {
+    /// Returns `None` if there is no shim or it refuses.
+    pub(crate) fn new(table: *const c_void, data: *mut c_void) -> Option<Attachment> {
         let shim = shim()?;
         let mut thread = core::ptr::null_mut();
         if (shim.attach)(table, data, &mut thread) != 0 || thread.is_null() {
             return None;
         }
-        if let Some(prepare) = shim.prepare.filter(|_| prepare) {
-            prepare(thread);
-        }
         Some(Attachment { shim, thread })
+    }
+
+    /// Lets the shim open the descriptors that the calling thread needs. If there are several
+    /// workers, that must be done before fibers run on any of them (worker/gate.rs).
+    pub(crate) fn prepare(&self) {
+        if let Some(prepare) = self.shim.prepare {
+            prepare(self.thread);
+        }
     }
 
     /// The shim's handle for the thread.
