@@ -19,10 +19,11 @@
 //! Invariant: `spare` is the number of a crew's idle threads minus the number of its jobs that no
 //! thread has taken yet. A thread ends only if no job is left waiting for one.
 
+mod fds_in_use;
 pub mod interrupt_signal;
 mod members;
 
-use crate::context::{self, Condvar, Mutex};
+use crate::context::{self, Mutex};
 use crate::engine::{self, Direction, FdPin, KernelCall, Lane, Request, Run, Transfer};
 use crate::host::Token;
 use crate::host::remote::Remote;
@@ -31,6 +32,7 @@ use crate::state::fork_reset::is_bare_child;
 use crate::state::options;
 use crate::state::spawn::{self, Queue};
 use crate::state::{descriptors, loader, log};
+use fds_in_use::FdsInUse;
 use format::options::Level;
 use members::Members;
 use once_cell::race::OnceBox;
@@ -116,10 +118,7 @@ pub fn submit(job: Job) -> bool {
         Box::new(Pool {
             disk: Mutex::new(Crew::new(options::current().threads)),
             peers: Mutex::new(Crew::new(MAX_WAITING)),
-            busy: FdsInUse {
-                jobs: Mutex::new(HashMap::new()),
-                changed: Condvar::new(),
-            },
+            busy: FdsInUse::new(),
             interruptible: Mutex::new(HashMap::new()),
         })
     });
@@ -383,78 +382,6 @@ impl Job {
             | Request::Futexes { .. }
             | Request::Wait { .. } => FdPin::None,
         }
-    }
-}
-
-/// The descriptors that jobs use. A job names its file by a number. If the number were closed
-/// before a thread gets to the job, it might name another file by then. So a thread that closes a
-/// descriptor first waits for the disk jobs on it. For jobs that may block without limit, it waits
-/// until their threads have blocked in the kernel.
-struct FdsInUse {
-    jobs: Mutex<HashMap<c_int, FdJobs>>,
-    changed: Condvar,
-}
-
-/// The jobs on one descriptor.
-#[derive(Default)]
-struct FdJobs {
-    /// Number of jobs that must be done, or have begun, before the descriptor is closed.
-    waited_for: usize,
-    /// The threads that have begun the jobs that may block without limit.
-    begun: Vec<c_int>,
-}
-
-impl FdsInUse {
-    fn begin(&self, fd: c_int) {
-        self.jobs.lock().entry(fd).or_default().waited_for += 1;
-        descriptors::set_pool_in_use(fd, true);
-    }
-
-    fn end(&self, fd: c_int) {
-        self.change(fd, |jobs| jobs.waited_for -= 1);
-    }
-
-    /// `thread` is about to make a call that may block without limit.
-    fn enter(&self, fd: c_int, thread: c_int) {
-        self.change(fd, |jobs| {
-            jobs.waited_for -= 1;
-            jobs.begun.push(thread);
-        });
-    }
-
-    fn leave(&self, fd: c_int, thread: c_int) {
-        self.change(fd, |jobs| jobs.begun.retain(|&other| other != thread));
-    }
-
-    fn change(&self, fd: c_int, change: impl FnOnce(&mut FdJobs)) {
-        let mut all = self.jobs.lock();
-        let Some(jobs) = all.get_mut(&fd) else { return };
-        change(jobs);
-        if jobs.waited_for == 0 && jobs.begun.is_empty() {
-            all.remove(&fd);
-            descriptors::set_pool_in_use(fd, false);
-        }
-        self.changed.notify_all();
-    }
-
-    fn wait(&self, fd: c_int) {
-        let mut all = self.jobs.lock();
-        while let Some(jobs) = all.get(&fd) {
-            if jobs.waited_for > 0 {
-                all = self.changed.wait(all);
-            } else if jobs
-                .begun
-                .iter()
-                .all(|&thread| sys::waits_in_kernel(thread))
-            {
-                break;
-            } else {
-                drop(all);
-                sys::yield_thread();
-                all = self.jobs.lock();
-            }
-        }
-        descriptors::set_pool_in_use(fd, false);
     }
 }
 
