@@ -14,8 +14,16 @@ use std::collections::HashMap;
 use std::ffi::c_int;
 
 pub struct FdsInUse {
-    jobs: Mutex<HashMap<c_int, FdJobs>>,
+    table: Mutex<Table>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    jobs: HashMap<c_int, FdJobs>,
+    /// Number of threads that wait for a change. Without them a change is not announced, because
+    /// that is a system call.
+    waiting: usize,
 }
 
 /// The jobs on one descriptor.
@@ -30,13 +38,13 @@ struct FdJobs {
 impl FdsInUse {
     pub fn new() -> Self {
         Self {
-            jobs: Mutex::new(HashMap::new()),
+            table: Mutex::new(Table::default()),
             changed: Condvar::new(),
         }
     }
 
     pub fn begin(&self, fd: c_int) {
-        self.jobs.lock().entry(fd).or_default().waited_for += 1;
+        self.table.lock().jobs.entry(fd).or_default().waited_for += 1;
         descriptors::set_pool_in_use(fd, true);
     }
 
@@ -57,21 +65,27 @@ impl FdsInUse {
     }
 
     fn change(&self, fd: c_int, change: impl FnOnce(&mut FdJobs)) {
-        let mut all = self.jobs.lock();
-        let Some(jobs) = all.get_mut(&fd) else { return };
+        let mut table = self.table.lock();
+        let Some(jobs) = table.jobs.get_mut(&fd) else {
+            return;
+        };
         change(jobs);
         if jobs.waited_for == 0 && jobs.begun.is_empty() {
-            all.remove(&fd);
+            table.jobs.remove(&fd);
             descriptors::set_pool_in_use(fd, false);
         }
-        self.changed.notify_all();
+        if table.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     pub fn wait(&self, fd: c_int) {
-        let mut all = self.jobs.lock();
-        while let Some(jobs) = all.get(&fd) {
+        let mut table = self.table.lock();
+        while let Some(jobs) = table.jobs.get(&fd) {
             if jobs.waited_for > 0 {
-                all = self.changed.wait(all);
+                table.waiting += 1;
+                table = self.changed.wait(table);
+                table.waiting -= 1;
             } else if jobs
                 .begun
                 .iter()
@@ -79,9 +93,9 @@ impl FdsInUse {
             {
                 break;
             } else {
-                drop(all);
+                drop(table);
                 sys::yield_thread();
-                all = self.jobs.lock();
+                table = self.table.lock();
             }
         }
         descriptors::set_pool_in_use(fd, false);
