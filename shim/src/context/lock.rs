@@ -13,7 +13,6 @@
 use super::{Critical, Entered, critical};
 use std::ops::{Deref, DerefMut};
 use std::sync::{PoisonError, TryLockError};
-use std::time::Duration;
 use sys::errno;
 
 /// How long a fork waits for a lock. Locks are normally held for microseconds.
@@ -92,21 +91,6 @@ impl Condvar {
         let _errno = errno::Preserved::now();
         let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
         MutexGuard { guard, section }
-    }
-
-    /// Like `wait`, but for at most `time`; it may return early.
-    pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
-        let MutexGuard { guard, section } = guard;
-        let (guard, _) = self
-            .0
-            .wait_timeout(guard, time)
-            .unwrap_or_else(PoisonError::into_inner);
-        MutexGuard { guard, section }
-    }
-
-    pub fn notify_one(&self) {
-        let _section = critical();
-        self.0.notify_one();
     }
 
     pub fn notify_all(&self) {

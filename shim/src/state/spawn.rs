@@ -1,19 +1,16 @@
-//! Threads that start without taking a lock of the loader, and a queue for them to wait on.
+//! Threads that start without taking a lock of the loader.
 //!
 //! std's threads and crossbeam's receivers use thread-locals with destructors. The first such
 //! variable in a thread is registered under the loader's lock (`__cxa_thread_atexit_impl`). If a
 //! library's constructor, inside dlopen(3), waited for such a thread, the thread would wait for the
 //! constructor: a deadlock. Therefore these threads are pthreads and use no such variable.
 
-use crate::context::{Condvar, Mutex};
-use std::collections::VecDeque;
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// The start argument of a new thread.
 struct Start<F> {
@@ -96,66 +93,5 @@ impl Drop for Handle {
         // SAFETY: we started this thread, and it is neither joined nor detached while its handle
         // exists.
         unsafe { libc::pthread_detach(self.thread) };
-    }
-}
-
-/// A FIFO queue of items, on which any number of threads can wait.
-pub struct Queue<T> {
-    state: Mutex<State<T>>,
-    filled: Condvar,
-}
-
-struct State<T> {
-    items: VecDeque<T>,
-    /// The number of threads that wait for an item.
-    waiting: usize,
-    /// How many of these a wake-up is on its way to; at most `waiting`.
-    notified: usize,
-}
-
-impl<T> Queue<T> {
-    pub const fn new() -> Self {
-        Self {
-            state: Mutex::new(State {
-                items: VecDeque::new(),
-                waiting: 0,
-                notified: 0,
-            }),
-            filled: Condvar::new(),
-        }
-    }
-
-    /// Adds an item. Wakes a thread only if one waits, because waking is a system call.
-    pub fn push(&self, item: T) {
-        let mut state = self.state.lock();
-        state.items.push_back(item);
-        let wakes = state.waiting > state.notified;
-        state.notified += usize::from(wakes);
-        drop(state);
-        if wakes {
-            self.filled.notify_one();
-        }
-    }
-
-    /// Takes the first item; None if the queue stays empty for `time`.
-    pub fn take_within(&self, time: Duration) -> Option<T> {
-        let mut state = self.state.lock();
-        if state.items.is_empty() {
-            let end = sys::now() + time.as_nanos() as u64;
-            // Another thread may take the item before the woken thread does.
-            while state.items.is_empty() {
-                let left = end.saturating_sub(sys::now());
-                if left == 0 {
-                    return None;
-                }
-                state.waiting += 1;
-                state = self.filled.wait_for(state, Duration::from_nanos(left));
-                state.waiting -= 1;
-                // If this thread woke without a notification, the next push notifies once more
-                // than necessary.
-                state.notified = state.notified.saturating_sub(1).min(state.waiting);
-            }
-        }
-        state.items.pop_front()
     }
 }

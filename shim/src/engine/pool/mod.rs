@@ -21,6 +21,7 @@
 
 mod fds_in_use;
 pub mod interrupt_signal;
+mod job_queue;
 mod members;
 
 use crate::context::{self, Mutex};
@@ -30,10 +31,11 @@ use crate::host::remote::Remote;
 use crate::state::blocked::Blocked;
 use crate::state::fork_reset::is_bare_child;
 use crate::state::options;
-use crate::state::spawn::{self, Queue};
+use crate::state::spawn;
 use crate::state::{descriptors, loader, log};
 use fds_in_use::FdsInUse;
 use format::options::Level;
+use job_queue::{Queue, Sleeper};
 use members::Members;
 use once_cell::race::OnceBox;
 use std::collections::HashMap;
@@ -272,8 +274,9 @@ impl Crew {
 
     fn work(&self, pool: &Pool) {
         interrupt_signal::accept();
+        let sleeper = Sleeper::new();
         loop {
-            match self.jobs.take_within(IDLE) {
+            match self.jobs.take_within(&sleeper, IDLE) {
                 Some(job) => {
                     self.members.begin_job();
                     job.run(pool);
