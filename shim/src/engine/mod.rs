@@ -96,6 +96,12 @@ pub trait Engine {
         true
     }
 
+    /// Whether an operation is queued or in progress here. If not, [`Self::poll`] has nothing to
+    /// wait for, and the thread sleeps by other means.
+    fn has_operations(&self) -> bool {
+        true
+    }
+
     /// Whether the engine does a socket call as a whole and holds the socket's file from submission
     /// to completion. Otherwise it retries a non-blocking form of the call when the socket is
     /// ready, and rejects accept4(2) and connect(2).

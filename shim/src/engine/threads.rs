@@ -40,6 +40,12 @@ impl Engine for Threads {
         self.readiness.is_some()
     }
 
+    fn has_operations(&self) -> bool {
+        self.readiness
+            .as_ref()
+            .is_some_and(|readiness| !readiness.is_empty())
+    }
+
     fn ready_descriptor(&mut self) -> Option<c_int> {
         self.readiness.as_ref().map(Readiness::fd)
     }

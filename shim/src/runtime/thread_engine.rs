@@ -223,9 +223,10 @@ impl ThreadEngine {
         result
     }
 
-    /// Whether [`Self::poll`] can block. If not, the thread sleeps by other means.
+    /// Whether [`Self::poll`] can block and has something to wait for. If not, the thread sleeps by
+    /// other means.
     pub fn sleeps(&self) -> bool {
-        self.sleeps.get()
+        self.sleeps.get() && self.created().is_some_and(|engine| engine.has_operations())
     }
 
     /// Cancels the operation of `token`: see [`Engine::cancel`].

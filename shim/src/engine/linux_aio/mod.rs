@@ -267,6 +267,14 @@ impl Engine for LinuxAio {
         false
     }
 
+    fn has_operations(&self) -> bool {
+        self.in_kernel > 0
+            || !self.queued.is_empty()
+            || !self.reaped.is_empty()
+            || !self.readiness.is_empty()
+            || self.failed.is_some()
+    }
+
     fn ready_descriptor(&mut self) -> Option<c_int> {
         Some(self.readiness.fd())
     }

@@ -100,20 +100,23 @@ impl Thread {
             thread: self,
             unparked,
         };
-        let place = self.sleep_place();
+        let mut on_futex = false;
         let mut in_engine = wait;
-        if place == SleepPlace::Futex {
-            in_engine = Wait::No;
-        } else if self.pollable.watches_any() && !matches!(wait, Wait::No) {
-            self.sleep_on_descriptors(wait, &mut completions);
-            in_engine = Wait::No;
+        if !matches!(wait, Wait::No) {
+            on_futex = self.sleep_place() == SleepPlace::Futex;
+            if on_futex {
+                in_engine = Wait::No;
+            } else if self.pollable.watches_any() {
+                self.sleep_on_descriptors(wait, &mut completions);
+                in_engine = Wait::No;
+            }
         }
         let polled = self.engine.poll(in_engine, &mut completions);
         let mut unparked = completions.unparked;
         if let Err(error) = polled {
             unparked += self.replace_engine(error);
         }
-        if place == SleepPlace::Futex && unparked == 0 && !matches!(wait, Wait::No) {
+        if on_futex && unparked == 0 {
             self.remote().sleep(wait.timeout().as_ref());
         }
         unparked
