@@ -1,5 +1,5 @@
-//! Processes with a low limit on descriptors. The shim leaves the numbers below 10 to the program;
-//! if no others are available, it works without descriptors.
+//! Processes with a low limit on descriptors or on address space. The shim leaves the numbers below
+//! 10 to the program; if no others are available, it works without descriptors.
 
 use testprogs::{Flavor, Outcome, Run, Tool, program};
 
@@ -100,5 +100,21 @@ fn a_shell_opens_the_numbers_it_names_with_64_descriptors() {
     let plain = run(None);
     for engine in ENGINES {
         assert_eq!(run(Some(engine)), plain, "{engine}");
+    }
+}
+
+#[test]
+fn fibers_without_a_stack_start_when_there_is_memory_again() {
+    for workers in ["1", "3"] {
+        let run = || {
+            let program = program("resources/short_of_stacks", Flavor::Plain);
+            Run::new(program).arg(workers)
+        };
+        let expected = "all have started\n";
+        assert_eq!(run().output(), expected, "without the shim, {workers}");
+        for engine in ENGINES {
+            let preloaded = run().preload(true).env("AIOSHIM_ENGINE", engine);
+            assert_eq!(preloaded.output(), expected, "{engine}, {workers}");
+        }
     }
 }

@@ -86,9 +86,11 @@ pub(crate) fn sleep(worker: &Worker, check_deadlock: fn(&Worker) -> Checked) {
     let pauses = runtime.pauses_offers();
     fence(Ordering::SeqCst);
     let refused = pauses || runtime.has_unstarted();
-    if refused || until != NEVER || !worker.waits_for_others_only() {
+    // Memory for the stack of an unstarted fiber may become free at any time, and wakes nobody.
+    let retries = worker.lacks_stack();
+    if refused || retries || until != NEVER || !worker.waits_for_others_only() {
         let timer = (until != NEVER).then(|| until.saturating_sub(now));
-        let limit = refused.then_some(SAMPLE_INTERVAL);
+        let limit = (refused || retries).then_some(SAMPLE_INTERVAL);
         worker.remote().set_refuses_steal(refused);
         wait(worker, limit.into_iter().chain(timer).min());
         worker.remote().set_refuses_steal(false);

@@ -330,6 +330,11 @@ impl Worker {
         self.out_of_stacks.set(true);
     }
 
+    /// Returns whether an unstarted fiber waits for a stack.
+    pub(crate) fn lacks_stack(&self) -> bool {
+        self.out_of_stacks.get() && self.unstarted.len() > 0
+    }
+
     /// Returns whether an unstarted fiber waits for a stack, and resets that.
     #[inline(always)]
     pub(crate) fn take_out_of_stacks(&self) -> bool {
