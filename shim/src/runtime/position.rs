@@ -93,10 +93,10 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 /// The same for the files of each shard.
 static HELD_IN: [AtomicUsize; SHARDS] = [const { AtomicUsize::new(0) }; SHARDS];
 
-/// How many transfers of one system call are in progress, in [`STRIPES`] counters: each is mostly
-/// used by one thread.
+/// How many transfers of one system call are in progress, in [`STRIPES`] counters, so that few
+/// threads share one.
 static SINGLE_STEPS: [Counter; STRIPES] = [const { Counter(AtomicUsize::new(0)) }; STRIPES];
-const STRIPES: usize = 16;
+const STRIPES: usize = 64;
 
 /// A counter with a cache line of its own.
 #[repr(align(64))]
@@ -126,6 +126,14 @@ fn shard_of(inode: u32) -> usize {
 fn shard(inode: u32) -> MutexGuard<'static, Vec<OpenFile>> {
     // These locks are never held across a park, so waiting for one blocks the thread only briefly.
     QUEUES.get()[shard_of(inode)].lock()
+}
+
+/// The index of the counter that the thread whose state is at this address uses. Allocators put the
+/// states of threads at the same offsets in different arenas, so all bits of the address count.
+#[inline(always)]
+fn stripe(thread: usize) -> usize {
+    let mixed = (thread as u64 >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> (64 - STRIPES.ilog2())) as usize
 }
 
 /// Whether the turn of this open file may be taken; false for most other open files.
@@ -184,7 +192,7 @@ impl SingleStep {
         if attached::is_single() {
             return (!may_be_taken(descriptor)).then_some(Self(None));
         }
-        let Counter(count) = &SINGLE_STEPS[std::ptr::from_ref(call.thread).addr() / 64 % STRIPES];
+        let Counter(count) = &SINGLE_STEPS[stripe(std::ptr::from_ref(call.thread).addr())];
         // The order of this and the next line, and of their counterparts in `await_single_steps`,
         // makes sure that one of both threads sees the other.
         count.fetch_add(1, Ordering::SeqCst);
