@@ -25,6 +25,11 @@ impl Switches {
         voluntary: 0,
         involuntary: 0,
     };
+
+    /// Whether the thread has waited for something since these counts were `before`.
+    pub fn has_waited_since(&self, before: Self) -> bool {
+        self.voluntary > before.voluntary
+    }
 }
 
 /// The calling thread's context switches so far: getrusage(2).

@@ -72,6 +72,12 @@ impl Stopwatch {
         later.0.wrapping_sub(self.0) <= nanos
     }
 
+    /// Elapsed nanoseconds. Reads the clock, too.
+    pub fn nanos(&self) -> u64 {
+        // The counter of another CPU may be behind.
+        in_nanos(ticks().saturating_sub(self.0))
+    }
+
     /// Elapsed nanoseconds within a factor of two, assuming a 2.5 GHz counter (CPUs of recent
     /// years: 1.8 to 4 GHz).
     #[inline(always)]

@@ -159,9 +159,7 @@ fn carry_out(
     match tried {
         Ok(n) if is_complete(transfer, descriptor, n) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
-            if transfer.direction == Direction::Read && descriptor.is_seekable() {
-                call.thread.cached_reads().hit();
-            }
+            note_read(call, transfer, descriptor, true);
             let recorded_as = policy::recorded_direction(descriptor.hint(), transfer.direction);
             // Operations at a shared position are never batched.
             descriptor.with_nowait_known().hit(recorded_as, || {
@@ -171,6 +169,19 @@ fn carry_out(
             Verdict::Done(n as isize)
         }
         _ => carry_out_held(call, transfer, descriptor, decision, Some(tried)),
+    }
+}
+
+/// Notes whether an attempt found all its data in the page cache, if it was a read from a file.
+#[inline(always)]
+fn note_read(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor, is_cached: bool) {
+    if transfer.direction == Direction::Read && descriptor.is_seekable() {
+        let reads = call.thread.cached_reads();
+        if is_cached {
+            reads.hit();
+        } else {
+            reads.missed();
+        }
     }
 }
 
@@ -237,7 +248,7 @@ fn write_inline(call: &Call<'_>, transfer: &Transfer, descriptor: Descriptor) ->
         Some(position::SingleStep::elsewhere())
     } else if call.thread.suspicion().expects_quick_write() || attached::is_single() {
         // Another thread that takes a turn waits for this write. It waits long only if the kernel
-        // begins to throttle writes now; this thread's next ones but one then take turns, too.
+        // begins to throttle writes now; from the second write after it on, they take turns, too.
         position::SingleStep::begin(call, descriptor)
     } else {
         None
@@ -298,15 +309,14 @@ fn attempted<'a>(
             call.note(|record| record.set_outcome(AttemptOutcome::Hit));
             descriptor.with_nowait_known().hit(recorded_as, batch);
             if !is_complete(transfer, descriptor, n) {
+                note_read(call, transfer, descriptor, false);
                 return Verdict::Done(transfer_rest(call, transfer, descriptor, hold, guard, n));
             }
             Ok(n as isize)
         }
         Err(Errno::AGAIN) => {
             call.note(|record| record.set_outcome(AttemptOutcome::Miss));
-            if transfer.direction == Direction::Read && descriptor.is_seekable() {
-                call.thread.cached_reads().missed();
-            }
+            note_read(call, transfer, descriptor, false);
             descriptor.with_nowait_known().missed(recorded_as, batch());
             let missed = Transfer {
                 cold: true,

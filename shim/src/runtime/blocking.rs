@@ -143,15 +143,10 @@ enum Spent {
     Preempted,
 }
 
-/// Whether a thread waited for something between these counts.
-pub fn has_waited(before: Switches, now: Switches) -> bool {
-    now.voluntary > before.voluntary
-}
-
 /// What a thread did between these counts. If it was also preempted in a call that waited, the wait
 /// is what counts.
 fn spent(before: Switches, now: Switches) -> Spent {
-    if has_waited(before, now) {
+    if now.has_waited_since(before) {
         Spent::Waiting
     } else if now.involuntary == before.involuntary {
         Spent::Computing

@@ -1,7 +1,6 @@
 //! Plain calls for reads that are surely cached: the thread's streak of hits, and the time of each
 //! plain call, which ends the streak if it waited.
 
-use super::blocking;
 use policy::{SLOW_READ_NS, Streak};
 use std::cell::Cell;
 use sys::Switches;
@@ -62,9 +61,9 @@ impl CachedReads {
     #[inline(never)]
     fn has_waited(&self, watch: Stopwatch) -> bool {
         let now = sys::context_switches();
-        let waited = blocking::has_waited(self.switches.replace(now), now);
+        let waited = now.has_waited_since(self.switches.replace(now));
         if waited {
-            self.streak.set(self.streak.get().waited(watch.roughly()));
+            self.streak.set(self.streak.get().waited(watch.nanos()));
         }
         waited
     }
