@@ -1,7 +1,7 @@
 //! Processes with a low limit on descriptors or on address space. The shim leaves the numbers below
 //! 10 to the program; if no others are available, it works without descriptors.
 
-use testprogs::{Flavor, Outcome, Run, Tool, program};
+use testprogs::{Flavor, Outcome, Run, Scratch, Tool, program, shared_object};
 
 const ENGINES: [&str; 3] = ["uring", "aio", "threads"];
 
@@ -117,4 +117,40 @@ fn fibers_without_a_stack_start_when_there_is_memory_again() {
             assert_eq!(preloaded.output(), expected, "{engine}, {workers}");
         }
     }
+}
+
+/// Runs a program with a library that refuses to map a part of a ring if it is longer than `limit`.
+/// Returns its output and its report.
+fn with_short_mappings(limit: &str) -> (String, String) {
+    let dir = Scratch::new();
+    let report = dir.join("report");
+    let outcome = Run::new("/bin/ls")
+        .arg("/proc/self/fd")
+        .preload_also(&shared_object("environment/short_mappings", Flavor::Plain))
+        .preload(true)
+        .env("LONGEST_MAPPING", limit)
+        .env("AIOSHIM_MAIN", "fiber")
+        .env("AIOSHIM_STATS", "1")
+        .env("AIOSHIM_OUT", &report)
+        .run()
+        .success();
+    let report = std::fs::read_to_string(report).expect("the report");
+    (outcome.text(), report)
+}
+
+#[test]
+fn a_ring_that_cannot_be_mapped_gets_smaller_queues_and_leaves_no_descriptor() {
+    let (with_all, report) = with_short_mappings("1000000000");
+    if !report.contains("engine: io_uring") {
+        return testprogs::skip("io_uring is not available");
+    }
+    let (with_short, report) = with_short_mappings("16384");
+    assert_eq!(with_short.lines().count(), with_all.lines().count());
+    assert!(report.contains("engine: io_uring"), "{report}");
+    let (with_none, report) = with_short_mappings("0");
+    assert!(
+        with_none.lines().count() <= with_all.lines().count(),
+        "{with_none}"
+    );
+    assert!(!report.contains("engine: io_uring"), "{report}");
 }

@@ -109,10 +109,14 @@ impl Uring {
     fn with_ring(mut ring: IoUring, wake_fd: c_int) -> Result<Self, Errno> {
         if !ring.params().is_feature_rw_cur_pos() || !ring.params().is_feature_nodrop() {
             // Kernels before 5.6 lack IORING_OP_READ, OPENAT and CLOSE.
+            descriptors::disown(ring.as_raw_fd());
             return Err(Errno(libc::ENOSYS));
         }
         let no_iowait = ring.params().is_feature_no_iowait();
-        setup::prove(&mut ring)?;
+        if let Err(error) = setup::prove(&mut ring) {
+            descriptors::disown(ring.as_raw_fd());
+            return Err(error);
+        }
         setup::settle(&ring);
         let files = Files::new(&ring);
         let hot = HotFile::new(&ring, files.has_hot_slot());

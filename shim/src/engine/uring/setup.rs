@@ -29,9 +29,11 @@ pub fn build() -> Result<IoUring, Errno> {
             params.flags = Flags::CQSIZE | Flags::CLAMP;
             params.flags |= FLAGS[..added].iter().copied().collect::<Flags>();
             // SAFETY: no parameter names a descriptor.
-            let ring = unsafe { io_uring_setup(submissions, &mut params) };
-            match ring.map_err(|error| Errno(error.raw_os_error())) {
-                Ok(fd) => return map(descriptors::adopt(fd.into_raw_fd())?, params),
+            let ring = unsafe { io_uring_setup(submissions, &mut params) }
+                .map_err(|error| Errno(error.raw_os_error()))
+                .and_then(|fd| map(descriptors::adopt(fd.into_raw_fd())?, params));
+            match ring {
+                Ok(ring) => return Ok(ring),
                 Err(e @ Errno::INVAL) => error = e,
                 Err(e @ Errno::NOMEM) => {
                     error = e;
@@ -54,12 +56,16 @@ const FLAGS: [Flags; 4] = [
 
 /// Maps the queues of the ring `fd`, which is the shim's. The ring is mapped only now, because the
 /// crate's own constructor would map it before it has moved to its final number.
-fn map(fd: c_int, params: io_uring_params) -> Result<IoUring, Errno> {
+pub fn map(fd: c_int, params: io_uring_params) -> Result<IoUring, Errno> {
     // SAFETY: `fd` refers to a ring that was made with these parameters, and only the result uses
     // it.
     unsafe { IoUring::from_fd(fd, window::crate_parameters(params)) }.map_err(|error| {
-        // The crate has closed the descriptor.
-        descriptors::disown(fd);
+        // The crate calls close(3), which is a hook that closes no descriptor of the shim. It has
+        // closed the descriptor only if its number is too high to be marked.
+        if descriptors::is_shim_owned(fd) {
+            descriptors::disown(fd);
+            let _ = sys::close(fd);
+        }
         error.into()
     })
 }

@@ -1,9 +1,9 @@
-//! Tests on a ring of which the kernel takes a part at a time.
+//! Tests on a ring of which the kernel takes a part at a time, and on rings that cannot be used.
 
 use super::*;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 struct Results(Vec<(Token, i32)>);
 
@@ -69,4 +69,38 @@ fn the_kernel_takes_a_part_of_the_queue_and_the_rest_before_a_close() {
     results.0.sort_unstable();
     let readable = i32::from(libc::POLLIN);
     assert_eq!(results.0, [(1, readable), (2, readable)]);
+}
+
+#[track_caller]
+fn is_closed(fd: c_int) {
+    assert!(!descriptors::is_shim_owned(fd), "still marked");
+    assert!(sys::same_open_file(fd, fd).is_none(), "still open");
+}
+
+#[test]
+fn a_ring_that_cannot_be_mapped_is_closed() {
+    descriptors::init();
+    let eventfd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let eventfd = descriptors::adopt(eventfd.into_raw_fd()).unwrap();
+    let mut params = rustix::io_uring::io_uring_params::default();
+    params.sq_entries = 8;
+    params.cq_entries = 16;
+    let mapped = setup::map(eventfd, params);
+    assert_eq!(mapped.err(), Some(Errno(libc::ENODEV)));
+    is_closed(eventfd);
+}
+
+#[test]
+fn a_ring_that_takes_no_entry_is_closed() {
+    let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    descriptors::init();
+    let ring = match IoUring::builder().setup_r_disabled().build(8) {
+        Ok(ring) => ring,
+        Err(error) => return testprogs::skip(&format!("io_uring: {error}")),
+    };
+    let fd = ring.as_raw_fd();
+    descriptors::mark_shim_owned(fd, true);
+    let engine = Uring::with_ring(ring, wake.as_raw_fd());
+    assert_eq!(engine.err(), Some(Errno(libc::EBADFD)));
+    is_closed(fd);
 }
