@@ -37,17 +37,20 @@ fn who_computes_or_blocks_is_said_once_a_place() {
                 lines[at + 1..].iter().take_while(|l| l.starts_with("  #")),
             )
         });
+        // With AIOSHIM_ESCAPES, the shim makes the system calls of the computing fiber, and the
+        // report may come during one.
+        let of_program = |frame: &&str| !frame.contains(" libaioshim.so");
         let reports: Vec<(&str, Vec<&str>)> = reports
-            .map(|(line, frames)| (line, frames.copied().collect()))
+            .map(|(line, frames)| {
+                let frames = frames.copied().skip_while(|frame| !of_program(frame));
+                (line, frames.collect())
+            })
             .collect();
         let spinner = reports
             .iter()
             .find(|(line, _)| line.starts_with("aioshim: fiber 2 \"spinner\" has kept thread "));
         let (_, frames) = spinner.unwrap_or_else(|| panic!("{said}"));
-        assert!(
-            frames.len() >= 3 && frames[0].starts_with("  #0 stall"),
-            "{said}"
-        );
+        assert!(frames.len() >= 3 && frames[0].contains(" stall"), "{said}");
         // A location is reported only once, whichever fiber is there.
         let callers = |frames: &[&str]| frames[1..].join(" ");
         let there = reports
@@ -57,12 +60,17 @@ fn who_computes_or_blocks_is_said_once_a_place() {
         assert_eq!(there, 1, "{said}");
         let blocked = lines
             .iter()
-            .find(|line| line.contains("blocked in read"))
-            .expect("it blocked");
-        assert!(
-            blocked.contains("\"reader\" has kept thread ") && blocked.contains("called at stall"),
-            "{said}"
-        );
+            .find(|line| {
+                line.contains("\"reader\" has kept thread ") && line.contains("blocked in read")
+            })
+            .unwrap_or_else(|| panic!("{said}"));
+        // With AIOSHIM_ESCAPES, the shim makes some of these calls; its statistics name the place.
+        let by_shim = said.lines().any(|line| {
+            blocked.contains("called at libaioshim.so")
+                && line.trim_start().starts_with("read ")
+                && line.contains("waits for data, at stall")
+        });
+        assert!(blocked.contains("called at stall") || by_shim, "{said}");
     }
 }
 
