@@ -12,6 +12,7 @@
 
 use crate::calls::{locks, thread_state};
 use crate::context::{self, Mutex};
+use crate::entry::main_fiber;
 use crate::runtime::thread::Thread;
 use crate::runtime::{signal, stream};
 use crate::state::{attached as attached_threads, descriptors, fork_reset, stderr};
@@ -155,6 +156,8 @@ unsafe fn begin_anew(attached: *mut Thread) {
             // SAFETY: our caller makes the same promise, and `old` is not used any more. The
             // objects that it refers to are leaked, because its engine belongs to the parent.
             unsafe { attached.write(fresh) };
+            // SAFETY: just written, and this thread stays attached.
+            main_fiber::attach_in_child(unsafe { &*attached });
         }
         // If no eventfd can be made, the child's fibers continue as if the thread had never
         // attached.

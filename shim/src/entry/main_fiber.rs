@@ -42,8 +42,10 @@ static FIBER: MainFiber = MainFiber {
 /// The main thread's handle while it is attached to this host.
 static THREAD: AtomicPtr<Thread> = AtomicPtr::new(std::ptr::null_mut());
 
-/// What other threads need to cancel the main thread: its name, and how to wake it.
-static TARGET: Mutex<Option<(libc::pthread_t, Arc<Remote>)>> = Mutex::new(None);
+fork_reset! {
+    /// What other threads need to cancel the main thread: its name, and how to wake it.
+    static TARGET: Mutex<Option<(libc::pthread_t, Arc<Remote>)>> = Mutex::new(None);
+}
 
 /// Whether pthread_cancel(3) was called for the main thread.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
@@ -78,9 +80,22 @@ fn the_host() -> Host {
 pub fn attach_main() {
     if let Ok(thread) = host_api::attach_to(the_host()) {
         THREAD.store(thread, Relaxed);
-        // SAFETY: the thread is attached; pthread_self only returns the calling thread's name.
-        let target = unsafe { (libc::pthread_self(), Arc::clone((*thread).remote())) };
-        *TARGET.lock() = Some(target);
+        // SAFETY: the thread is attached.
+        note_target(unsafe { &*thread });
+    }
+}
+
+/// Lets other threads cancel the calling thread, which is attached as `thread`.
+fn note_target(thread: &Thread) {
+    // SAFETY: this only returns the calling thread's name.
+    let name = unsafe { libc::pthread_self() };
+    *TARGET.get().lock() = Some((name, Arc::clone(thread.remote())));
+}
+
+/// In the child of a fork, `thread` is attached anew.
+pub fn attach_in_child(thread: &Thread) {
+    if std::ptr::eq(thread, THREAD.load(Relaxed)) {
+        note_target(thread);
     }
 }
 
@@ -92,7 +107,7 @@ pub fn release_main() {
         // flight.
         unsafe { host_api::aioshim_detach(thread) };
         THREAD.store(std::ptr::null_mut(), Relaxed);
-        *TARGET.lock() = None;
+        *TARGET.get().lock() = None;
     }
 }
 
@@ -118,7 +133,8 @@ pub extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
     type Cancel = extern "C" fn(libc::pthread_t) -> c_int;
     let result = next_function!(pthread_cancel as Cancel)(thread);
     interrupt_signal::keep_installed();
-    if let Some((main, remote)) = TARGET.lock().as_ref()
+    if result == 0
+        && let Some((main, remote)) = TARGET.get().lock().as_ref()
         && *main == thread
     {
         CANCELLED.store(true, Relaxed);

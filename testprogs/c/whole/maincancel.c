@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* maincancel.c - another thread cancels the main thread while it waits: the main thread runs its
  * cleanup handlers and the destructors of its keys, which make calls that wait, and the other
- * thread continues alone. Without arguments, runs itself once for each call. */
+ * thread continues alone. Without arguments, runs itself once for each call, and once more for a
+ * child of fork that makes the call. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -189,10 +190,10 @@ static void *cancel(void *arg)
     return arg;
 }
 
-static int run_each(char *self)
+static int run_each(char *self, char *where)
 {
     for (int i = 0; i < CALLS; i++) {
-        char *arguments[] = { self, (char *)calls[i].name, NULL };
+        char *arguments[] = { self, (char *)calls[i].name, where, NULL };
         pid_t child;
         int status;
         errno = posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ);
@@ -208,7 +209,7 @@ int main(int argc, char **argv)
 {
     pthread_t other;
     if (argc == 1)
-        return run_each(argv[0]);
+        return run_each(argv[0], NULL) || run_each(argv[0], "child");
     for (int i = 0; i < CALLS; i++)
         if (strcmp(calls[i].name, argv[1]) == 0)
             call = calls[i].call;
@@ -216,6 +217,14 @@ int main(int argc, char **argv)
         sem_init(&semaphore, 0, 0) || sem_init(&cancelled, 0, 0) ||
         pthread_key_create(&key, destroy) || pthread_setspecific(key, large))
         return 1;
+    if (argc == 3) {
+        int status = 0;
+        pid_t child = fork();
+        if (child) {
+            waitpid(child, &status, 0);
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+        }
+    }
     main_thread = pthread_self();
     if (pthread_create(&other, NULL, cancel, NULL))
         return 1;
