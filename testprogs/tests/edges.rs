@@ -181,6 +181,7 @@ probes! {
         message_queues, [1, 3];
         futex2, [1, 3];
         requeue, [1];
+        cancelled_waits, [1, 3];
     }
     time {
         clock_namespace, [1, 3];

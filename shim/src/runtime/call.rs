@@ -16,6 +16,7 @@ use crate::runtime::thread::Thread;
 use crate::state::allocator;
 use crate::state::holds::{CallHolds, Hold};
 use policy::{Contention, Load, Reason};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use sys::SignalSet;
@@ -23,7 +24,7 @@ use sys::SignalSet;
 pub struct Call<'a> {
     pub thread: &'a Thread,
     pub fiber: *mut c_void,
-    row: usize,
+    row: Cell<usize>,
     /// Records the outcome if the call is watched. None on the fast path, where the compiler knows
     /// that it is None.
     record: Option<&'a CallRecord>,
@@ -46,7 +47,7 @@ impl<'a> Call<'a> {
         Self {
             thread,
             fiber,
-            row,
+            row: Cell::new(row),
             record,
             entered: context::shim(thread.slot()),
             holds: CallHolds::new(),
@@ -134,12 +135,12 @@ impl<'a> Call<'a> {
     pub fn timed<R>(&self, wait: impl FnOnce(usize) -> R) -> R {
         self.counts().converted.add(1);
         let Some(record) = self.record else {
-            return wait(self.row);
+            return wait(self.row());
         };
         let begin = sys::now();
-        let result = wait(self.row);
+        let result = wait(self.row());
         let nanos = sys::now() - begin;
-        self.thread.recorder().stats().parked(self.row, nanos);
+        self.thread.recorder().stats().parked(self.row(), nanos);
         record.add_parked(nanos);
         result
     }
@@ -153,7 +154,7 @@ impl<'a> Call<'a> {
     }
 
     fn counts(&self) -> &Calls {
-        self.thread.recorder().stats().of(self.row)
+        self.thread.recorder().stats().of(self.row())
     }
 
     #[inline]
@@ -194,13 +195,23 @@ impl<'a> Call<'a> {
     }
 
     /// The call's row in the call table.
+    #[inline(always)]
     pub fn row(&self) -> usize {
-        self.row
+        self.row.get()
+    }
+
+    /// Runs `part`, in which the call does what the call of `row` does: its waits, and whether a
+    /// cancelled fiber ends in them, are those of that call.
+    pub fn as_row<R>(&self, row: usize, part: impl FnOnce() -> R) -> R {
+        let own = self.row.replace(row);
+        let result = part();
+        self.row.set(own);
+        result
     }
 
     /// Counts that the call passes through to libc, for this reason.
     pub fn count_pass_through(&self, reason: Reason) {
-        self.count_pass_through_of(self.row, reason);
+        self.count_pass_through_of(self.row(), reason);
     }
 
     /// [`Self::count_pass_through`] where the call's row is known to the compiler.
@@ -216,7 +227,7 @@ impl<'a> Call<'a> {
     #[cold]
     #[inline(never)]
     pub fn cancellation_point(&self) {
-        if cancel::is_point(self.row) {
+        if cancel::is_point(self.row()) {
             self.end_if_cancelled();
         }
     }
@@ -242,7 +253,7 @@ impl<'a> Call<'a> {
     pub fn passing(&self) -> Option<Passing<'_>> {
         self.record
             .and_then(|_| self.thread.recorder().tracer())
-            .map(|tracer| tracer.passing(self.row))
+            .map(|tracer| tracer.passing(self.row()))
     }
 
     /// Holds the file that the descriptor of `hold` refers to now. Call it while that is still the
@@ -299,10 +310,8 @@ impl<'a> Call<'a> {
     pub fn interrupted_under(&self, mask: Option<SignalSet>) -> Handled {
         let for_cancellation = self.thread.operations().was_cancelled(self.fiber);
         let handled = self.holds.without(|| {
-            if for_cancellation {
+            if cancel::is_waiting_point(self.row()) {
                 self.end_if_cancelled();
-            } else {
-                self.cancellation_point();
             }
             self.thread.handle_signals(mask)
         });
@@ -312,11 +321,6 @@ impl<'a> Call<'a> {
         } else {
             handled
         }
-    }
-
-    /// Whether the call was interrupted because its fiber is cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.thread.operations().is_cancelled(self.fiber)
     }
 
     /// Whether libc must make the call, which was interrupted because the main thread is cancelled.
@@ -334,7 +338,7 @@ impl<'a> Call<'a> {
         mask: SignalSet,
     ) -> Completion {
         self.counts().converted.add(1);
-        let mut operation = Operation::new(self.fiber, self.row, request, deadline);
+        let mut operation = Operation::new(self.fiber, self.row(), request, deadline);
         operation.mask = &raw const mask;
         let signals = self.thread.signals();
         signals.begin_own_mask();
@@ -372,7 +376,7 @@ impl<'a> Call<'a> {
         let begin = sys::now();
         let completion = self.submit_and_park(request, deadline);
         let nanos = sys::now() - begin;
-        self.thread.recorder().stats().parked(self.row, nanos);
+        self.thread.recorder().stats().parked(self.row(), nanos);
         record.add_parked(nanos);
         completion
     }
@@ -421,7 +425,7 @@ impl<'a> Call<'a> {
         // A fiber that was about to handle signals waits once more first.
         self.thread.signals().set_due(false);
         let request = Request::Wait { claim };
-        let mut operation = Operation::new(self.fiber, self.row, &request, deadline);
+        let mut operation = Operation::new(self.fiber, self.row(), &request, deadline);
         operation.queued_fd = fd;
         let operation = &raw mut operation;
         // SAFETY: `operation` and `claim` outlive the wait, which ends before this returns.
@@ -438,7 +442,7 @@ impl<'a> Call<'a> {
 
     #[inline(always)]
     fn submit_and_park(&self, request: &Request, deadline: Deadline) -> StoredCompletion {
-        let mut operation = Operation::new(self.fiber, self.row, request, deadline);
+        let mut operation = Operation::new(self.fiber, self.row(), request, deadline);
         // From here on accessed only through the pointer, because the completion writes to it.
         let operation = &raw mut operation;
         // SAFETY: `operation` is on this stack; the completion was written before this fiber was

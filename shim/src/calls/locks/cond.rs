@@ -69,6 +69,7 @@ fn wait_until(
     m: *mut pthread_mutex_t,
     deadline: Deadline,
 ) -> Result<(), Errno> {
+    call.heed_cancellation();
     let shared = flags(c) & SHARED != 0;
     if shared && let Some(result) = stand_in::wait(call, c, m, deadline) {
         return result;
@@ -86,7 +87,6 @@ fn wait_until(
         },
     };
     let refused = Cell::new(None);
-    call.heed_cancellation();
     let woken = wait.park_first(call, || {
         refused.set(mutex::give(call, m).err());
         refused.get().is_some()
@@ -94,18 +94,7 @@ fn wait_until(
     if let Some(error) = refused.get() {
         return Err(error);
     }
-    // A cancelled fiber ends with the mutex locked, which its cleanup handler unlocks.
-    let is_cancelled = woken.is_none() && call.is_cancelled();
-    if woken.is_none() && !is_cancelled {
-        call.interrupted();
-    }
-    mutex::take(call, m, || Ok(NEVER))?;
-    if is_cancelled {
-        call.interrupted();
-        if call.is_left_to_libc() {
-            return Err(Errno::INTR);
-        }
-    }
+    mutex::take_after_wait(call, m, woken.is_none())?;
     if woken == Some(Woken::Timeout) && (!shared || sys::now() >= deadline) {
         return Err(Errno::TIMEDOUT);
     }

@@ -64,6 +64,9 @@ const NORMAL: u32 = 0;
 const RECURSIVE: u32 = 1;
 const ERROR_CHECKING: u32 = 2;
 
+/// The row of a call whose waits a cancellation does not end.
+pub const LOCK: usize = calltable::index_of("pthread_mutex_lock");
+
 /// The address of the libc flag that says that the process has only one thread (since glibc 2.32).
 static SINGLE_THREADED: AtomicPtr<AtomicU8> = AtomicPtr::new(null_mut());
 static NOT_SINGLE_THREADED: AtomicU8 = AtomicU8::new(0);
@@ -539,6 +542,32 @@ pub fn give(call: &Call<'_>, m: *mut pthread_mutex_t) -> Result<(), Errno> {
     } else {
         Err(Errno(error))
     }
+}
+
+/// Locks `m` again after a wait for a condition, which may have been interrupted. A cancelled fiber
+/// ends only with `m` locked, because its cleanup handler unlocks it. EINTR means that libc makes
+/// the call.
+pub fn take_after_wait(
+    call: &Call<'_>,
+    m: *mut pthread_mutex_t,
+    interrupted: bool,
+) -> Result<(), Errno> {
+    // A cancellation that came when the fiber was already woken does not end this call.
+    let was_cancelled = call.thread.operations().was_cancelled(call.fiber);
+    let is_cancelled = interrupted && was_cancelled;
+    call.as_row(LOCK, || {
+        if interrupted && !is_cancelled {
+            call.interrupted();
+        }
+        take(call, m, || Ok(NEVER))
+    })?;
+    if is_cancelled {
+        call.interrupted();
+        if call.is_left_to_libc() {
+            return Err(Errno::INTR);
+        }
+    }
+    Ok(())
 }
 
 /// Called before a plain thread waits for a condition. libc will release `m` without the shim

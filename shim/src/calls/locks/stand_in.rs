@@ -5,10 +5,10 @@
 //! its own. It locks that mutex, and libc's pthread_cond_wait(3) unlocks it once the thread counts
 //! as a waiter. The fiber keeps the program's mutex until then, so that no signal is lost.
 //!
-//! Invariant: the fiber waits until the thread's wait is over. Signal handlers may end the fiber,
-//! so before it runs them it ends the thread's wait with a broadcast. Otherwise the thread could
-//! consume a signal meant for another waiter. The other waiters check their predicate again, as
-//! they must after any wake-up.
+//! Invariant: the fiber waits until the thread's wait is over. Signal handlers and a cancellation
+//! may end the fiber, so before that it ends the thread's wait with a broadcast. Otherwise the
+//! thread could consume a signal meant for another waiter. The other waiters check their predicate
+//! again, as they must after any wake-up.
 
 use super::{Wait, mutex, released};
 use crate::engine::{FdPin, Lane, Run};
@@ -149,9 +149,13 @@ pub fn wait(
         return None;
     }
     let waiting = WaitsForThread::begin(call);
-    while !stand_in.begun.load(Acquire) {
-        stand_in.next().park(call, || stand_in.begun.load(Acquire));
-    }
+    let mut interrupted = false;
+    call.as_row(mutex::LOCK, || {
+        let begun = || stand_in.begun.load(Acquire);
+        while !begun() {
+            interrupted |= stand_in.next().park_first(call, begun).is_none();
+        }
+    });
     // The thread holds its mutex until it counts as a waiter, so locking the mutex waits for that.
     // SAFETY: libc's own functions; `stand_in` keeps the mutex alive.
     unsafe {
@@ -159,25 +163,23 @@ pub fn wait(
         hooks::pthread_mutex_unlock::real(stand_in.mutex.get());
     }
     let given = mutex::give(call, m);
-    let mut handlers_wait = false;
-    if given.is_err() {
+    let has_result = || stand_in.result().is_some();
+    let mut sent_home = interrupted || given.is_err();
+    while !sent_home && !has_result() {
+        sent_home = stand_in.next().park_first(call, has_result).is_none();
+        interrupted |= sent_home;
+    }
+    if sent_home {
         stand_in.send_home();
     }
-    while stand_in.result().is_none() {
-        let woken = stand_in
-            .next()
-            .park_first(call, || stand_in.result().is_some());
-        if woken.is_none() {
-            handlers_wait = true;
-            stand_in.send_home();
+    call.as_row(mutex::LOCK, || {
+        while !has_result() {
+            interrupted |= stand_in.next().park_first(call, has_result).is_none();
         }
-    }
+    });
     drop(waiting);
-    if handlers_wait {
-        // The fiber may end inside this call.
-        call.interrupted();
-    }
-    if let Err(error) = given.and_then(|()| mutex::take(call, m, || Ok(NEVER))) {
+    // The fiber may end inside this.
+    if let Err(error) = given.and_then(|()| mutex::take_after_wait(call, m, interrupted)) {
         return Some(Err(error));
     }
     Some(match stand_in.result() {
