@@ -124,31 +124,40 @@ fn poll_for(
     let kept = RefCell::new(None::<Vec<pollfd>>);
     let entry = |at: usize| {
         // SAFETY: an entry of the C caller's array, which the kernel has just read and written.
-        unsafe { &*fds.add(at) }
+        // Another thread may write it, so it is copied.
+        unsafe { fds.add(at).read_volatile() }
     };
-    let check = |limit: Option<&timespec>| {
-        let found = plain(fds, n, limit)?;
-        let mut kept = kept.borrow_mut();
-        let Some(kept) = kept.as_mut() else {
-            return Ok(found);
-        };
-        let same = |(at, kept): (usize, &pollfd)| {
+    let has_changed = |kept: &[pollfd]| {
+        kept.iter().enumerate().any(|(at, kept)| {
             let now = entry(at);
-            now.fd == kept.fd && now.events == kept.events
-        };
-        if kept.iter().enumerate().all(same) {
-            return Ok(found);
-        }
+            now.fd != kept.fd || now.events != kept.events
+        })
+    };
+    let check_kept = |kept: &mut [pollfd], limit: Option<&timespec>| {
         let found = plain(kept.as_mut_ptr(), n, limit)?;
         for (at, kept) in kept.iter().enumerate() {
-            // SAFETY: as above; the kernel writes this field, too.
-            unsafe { (*fds.add(at)).revents = kept.revents };
+            // SAFETY: an entry of the C caller's array, of which the kernel writes this field, too.
+            unsafe { (&raw mut (*fds.add(at)).revents).write_volatile(kept.revents) };
         }
         Ok(found)
     };
+    let check = |limit: Option<&timespec>| {
+        let mut kept = kept.borrow_mut();
+        match kept.as_mut() {
+            // The C caller's array may change before the kernel reads it.
+            Some(kept) if limit.is_none_or(takes_time) => check_kept(kept, limit),
+            kept => {
+                let found = plain(fds, n, limit)?;
+                match kept {
+                    Some(kept) if has_changed(kept) => check_kept(kept, limit),
+                    _ => Ok(found),
+                }
+            }
+        }
+    };
     let files = || {
         let mut kept = kept.borrow_mut();
-        let kept = kept.get_or_insert_with(|| (0..n as usize).map(|at| *entry(at)).collect());
+        let kept = kept.get_or_insert_with(|| (0..n as usize).map(entry).collect());
         let wanted = kept.iter().filter(|polled| polled.fd >= 0);
         wanted
             .map(|polled| File {
@@ -165,9 +174,17 @@ fn poll_for(
         files,
         || false,
         || {
-            kept.take();
+            // A copy of an array that has changed is the only one.
+            let mut kept = kept.borrow_mut();
+            if kept.as_ref().is_some_and(|kept| !has_changed(kept)) {
+                *kept = None;
+            }
         },
     )
+}
+
+fn takes_time(limit: &timespec) -> bool {
+    limit.tv_sec != NO_TIME.tv_sec || limit.tv_nsec != NO_TIME.tv_nsec
 }
 
 /// ppoll(2) without a signal mask, on the C caller's array or on a copy of it.
@@ -293,7 +310,7 @@ fn epoll_for(
 
 /// Checks, and waits until something is ready or the time is up. `check` is the plain call, with a
 /// time limit. `is_stale` says whether `files` has changed since it was called; `release` frees the
-/// memory that `files` keeps.
+/// memory that `files` keeps and can get again.
 pub fn wait(
     call: &Call<'_>,
     limit: Limit,
