@@ -38,8 +38,9 @@ impl Cpus {
     }
 
     fn claim_one(&self) -> Option<Claimed> {
+        let claimed = self.claimed.as_ref()?;
         let allowed = sched_getaffinity(None).ok()?;
-        let mut claimed = self.claimed.as_ref()?.lock().ok()?;
+        let mut claimed = claimed.lock().ok()?;
         let here = sched_getcpu();
         let cpu = choose(here, &allowed, &claimed)?;
         claimed.set(cpu);
