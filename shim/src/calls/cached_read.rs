@@ -24,7 +24,7 @@ pub fn pread(
     offset: i64,
 ) -> Option<isize> {
     let streak = thread.cached_reads().streak();
-    if !streak.is_long() || offset < 0 || thread.slot().is_in_shim() {
+    if !streak.is_long() || offset < 0 || thread.slot().defers() {
         return None;
     }
     let descriptor = Descriptor::known(fd)?;

@@ -85,12 +85,6 @@ impl Slot {
         }
     }
 
-    /// Whether the shim's code runs: a call that a hook converts now is a nested one.
-    #[inline(always)]
-    pub fn is_in_shim(&self) -> bool {
-        self.state.load(Relaxed) & DEFERS != 0
-    }
-
     fn context(&self) -> Context {
         let state = self.state.load(Relaxed);
         match (
@@ -106,7 +100,9 @@ impl Slot {
         }
     }
 
-    /// Whether handlers are deferred.
+    /// Whether handlers are deferred, because the shim's code runs: a call that a hook converts now
+    /// is a nested one.
+    #[inline(always)]
     pub fn defers(&self) -> bool {
         self.state.load(Relaxed) & DEFERS != 0
     }
